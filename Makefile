@@ -1,0 +1,44 @@
+# Two commands need nothing but Python and make: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check lint types contracts pytest pins clean
+
+demo: .venv/base
+	$(BIN)/jaxinv demo
+
+test: check pytest
+
+check: lint types contracts
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/test
+	$(BIN)/mypy
+
+contracts: .venv/test
+	$(BIN)/lint-imports
+
+pytest: .venv/test
+	$(BIN)/pytest
+
+.venv/base: requirements/base.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/test: .venv/base requirements/test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/test.txt
+	touch $@
+
+# The pins carry hashes and no index address; uv reads the dependencies from pyproject.toml.
+PIN := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+pins:
+	$(PIN) requirements/build.in --output-file requirements/base.txt
+	$(PIN) requirements/build.in --extra test --output-file requirements/test.txt
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

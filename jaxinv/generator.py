@@ -1,0 +1,266 @@
+"""Feed-forward generators G(z) = phi_d(W_d ... phi_1(W_1 z + b_1) ... + b_d), evaluated in float64.
+
+Every activation here is monotone and acts entry by entry, so a layer's output bounds its
+pre-activation: that is all that inversion one layer at a time needs.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+_LEAKY = re.compile(r"leaky_relu:(\d*\.?\d+(?:[eE][-+]?\d+)?)")
+_PLAIN = ("relu", "identity", "sigmoid", "tanh")
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An entrywise monotone map, named as users write it: "relu", "leaky_relu:0.1", "tanh", ...
+
+    phi(u) = max(u, 0) + slope min(u, 0) for the piecewise linear ones (slope 0 for ReLU, 1 for the
+    identity), 1 / (1 + e^-u) for the sigmoid.
+    """
+
+    kind: str
+    slope: float = 0.0
+
+    @classmethod
+    def parse(cls, name: "str | Activation") -> "Activation":
+        if isinstance(name, Activation):
+            return name
+        if not isinstance(name, str):
+            raise ValueError(f"activation {name!r} is not a name; expected one of {_expected()}")
+        leaky = _LEAKY.fullmatch(name)
+        if leaky and 0.0 < float(leaky[1]) < 1.0:
+            return cls("leaky_relu", float(leaky[1]))
+        if name in _PLAIN:
+            return cls(name, 1.0 if name == "identity" else 0.0)
+        raise ValueError(f"activation {name!r} is not known; expected one of {_expected()}")
+
+    @property
+    def squashing(self) -> bool:
+        """Whether the range is a bounded open interval (sigmoid, tanh)."""
+        return self.kind in ("sigmoid", "tanh")
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The closure of the set of values the activation takes."""
+        return {"relu": (0.0, np.inf), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}.get(
+            self.kind, (-np.inf, np.inf)
+        )
+
+    def __call__(self, u: Array) -> Array:
+        if self.kind == "sigmoid":
+            return jax.nn.sigmoid(u)
+        if self.kind == "tanh":
+            return jnp.tanh(u)
+        return jnp.where(u > 0, u, self.slope * u) if self.kind != "identity" else u
+
+    def derivative(self, u: Array) -> Array:
+        """phi'(u), with phi'(0) = slope at a kink."""
+        if self.kind == "sigmoid":
+            return jax.nn.sigmoid(u) * jax.nn.sigmoid(-u)
+        if self.kind == "tanh":
+            return 1.0 - jnp.tanh(u) ** 2
+        return jnp.where(u > 0, 1.0, self.slope)
+
+    def __str__(self) -> str:
+        return f"leaky_relu:{self.slope:g}" if self.kind == "leaky_relu" else self.kind
+
+
+def _expected() -> str:
+    return ", ".join((*map(repr, _PLAIN), "'leaky_relu:C' with 0 < C < 1"))
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["weight", "bias"],
+    meta_fields=["activation"],
+)
+@dataclass(frozen=True)
+class Layer:
+    """One layer, x = phi(W z + b), with W of shape (n_i, n_{i-1}) and b of shape (n_i,)."""
+
+    weight: Float[Array, "n k"]
+    bias: Float[Array, " n"]
+    activation: Activation
+
+    @property
+    def width(self) -> int:
+        return int(self.weight.shape[0])
+
+    @property
+    def width_in(self) -> int:
+        return int(self.weight.shape[1])
+
+    @property
+    def expansion(self) -> float:
+        """n_i / n_{i-1}; the paper asks for 2.1 noiseless and 5 under noise."""
+        return self.width / self.width_in
+
+    def preactivation(self, z: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
+        """u = W z + b."""
+        return jnp.matmul(z, self.weight.T, precision="highest") + self.bias
+
+    def __call__(self, z: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
+        return self.activation(self.preactivation(z))
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["layers"], meta_fields=[])
+@dataclass(frozen=True)
+class Generator:
+    """A stack of layers, first to last; `g(z)` maps latents (k,) or (B, k) to (n,) or (B, n)."""
+
+    layers: tuple[Layer, ...]
+
+    @classmethod
+    def from_layers(cls, layers: Iterable[tuple[Any, Any, str]]) -> "Generator":
+        """Build a generator from (W, b, activation) triples, first layer first.
+
+        W has shape (n_i, n_{i-1}), b shape (n_i,) or is None. Squashing activations (sigmoid,
+        tanh) and the identity may stand anywhere. Raises ValueError where shapes do not chain or
+        an entry is not a finite real number.
+        """
+        built: list[Layer] = []
+        for number, triple in enumerate(layers, start=1):
+            if not isinstance(triple, (tuple, list)) or len(triple) != 3:
+                raise ValueError(f"layer {number} is not a (weight, bias, activation) triple")
+            built.append(_checked_layer(number, built[-1].width if built else None, *triple))
+        if not built:
+            raise ValueError("a generator needs at least one layer; the list of layers is empty")
+        return cls(tuple(built))
+
+    @classmethod
+    def random(
+        cls, widths: Iterable[int], seed: int = 0, activation: str = "relu"
+    ) -> "Generator":
+        """Draw W_i with entries N(0, 1/n_i) and no bias, widths = (k, n_1, ..., n_d)."""
+        widths = tuple(int(n) for n in widths)
+        if len(widths) < 2 or min(widths) < 1:
+            raise ValueError(f"widths {widths} must be two or more positive numbers, k first")
+        rng = np.random.default_rng(seed)
+        return cls.from_layers(
+            (rng.standard_normal((n, k)) / np.sqrt(n), None, activation)
+            for k, n in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """(k, n_1, ..., n_d)."""
+        return (self.layers[0].width_in, *(layer.width for layer in self.layers))
+
+    @property
+    def latent_size(self) -> int:
+        return self.widths[0]
+
+    @property
+    def observation_size(self) -> int:
+        return self.widths[-1]
+
+    @property
+    def depth(self) -> int:
+        return len(self.layers)
+
+    def __call__(self, latent: Any) -> Array:
+        """G(z) in float64, for one latent (k,) or a batch (B, k)."""
+        with jax.enable_x64(True):
+            return _forward(self, self._checked_latent(latent))
+
+    def outputs(self, latent: Any) -> tuple[Array, ...]:
+        """The outputs of every layer, first to last; the last one is G(z)."""
+        with jax.enable_x64(True):
+            return _outputs(self, self._checked_latent(latent))
+
+    def jacobian(self, latent: Any) -> Array:
+        """J = D_d W_d ... D_1 W_1 at z, D_i = diag(phi_i'(u_i)): (k,) -> (n, k), (B, k) -> (B, n, k)."""
+        with jax.enable_x64(True):
+            return _jacobian(self, self._checked_latent(latent))
+
+    def _checked_latent(self, latent: Any) -> Array:
+        z = jnp.asarray(latent, dtype=jnp.float64)
+        if z.ndim not in (1, 2) or z.shape[-1] != self.latent_size:
+            raise ValueError(
+                f"latent has shape {z.shape}; expected ({self.latent_size},) "
+                f"or (B, {self.latent_size})"
+            )
+        return z
+
+    def __repr__(self) -> str:
+        layers = ", ".join(f"{layer.width} {layer.activation}" for layer in self.layers)
+        return f"Generator({self.latent_size} -> {layers})"
+
+
+def outputs(generator: Generator, z: Array) -> tuple[Array, ...]:
+    """Every layer's output, for use inside a traced computation (the caller sets float64)."""
+    values = []
+    for layer in generator.layers:
+        z = layer(z)
+        values.append(z)
+    return tuple(values)
+
+
+def forward(generator: Generator, z: Array) -> Array:
+    """G(z), for use inside a traced computation (the caller sets float64)."""
+    return outputs(generator, z)[-1]
+
+
+def jacobian(generator: Generator, z: Array) -> Array:
+    """D_d W_d ... D_1 W_1 by a forward product, for use inside a traced computation."""
+    product = None
+    for layer in generator.layers:
+        u = layer.preactivation(z)
+        slope = layer.activation.derivative(u)[..., None]
+        weight = layer.weight
+        product = slope * (
+            weight if product is None else jnp.matmul(weight, product, precision="highest")
+        )
+        z = layer.activation(u)
+    assert product is not None
+    return product
+
+
+_forward = jax.jit(forward)
+_outputs = jax.jit(outputs)
+_jacobian = jax.jit(jacobian)
+
+
+def _checked_layer(
+    number: int, width_in: int | None, weight: Any, bias: Any, activation: str
+) -> Layer:
+    w = _real_array(f"weight of layer {number}", weight)
+    if w.ndim != 2 or 0 in w.shape:
+        raise ValueError(
+            f"weight of layer {number} has shape {w.shape}; expected (n_{number}, n_{number - 1})"
+        )
+    if width_in is not None and w.shape[1] != width_in:
+        hint = "; it looks transposed" if w.shape[0] == width_in else ""
+        raise ValueError(
+            f"weight of layer {number} has shape {w.shape}, but layer {number - 1} gives "
+            f"{width_in} values: expected (n_{number}, {width_in}){hint}"
+        )
+    b = np.zeros(w.shape[0]) if bias is None else _real_array(f"bias of layer {number}", bias)
+    if b.shape != (w.shape[0],):
+        raise ValueError(f"bias of layer {number} has shape {b.shape}; expected ({w.shape[0]},)")
+    with jax.enable_x64(True):
+        return Layer(jnp.asarray(w), jnp.asarray(b), Activation.parse(activation))
+
+
+def _real_array(what: str, values: Any) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+            raise TypeError(array.dtype)
+        array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} is not an array of real numbers ({error})") from None
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"{what} holds {int((~np.isfinite(array)).sum())} entries that are NaN or infinite"
+        )
+    return array

@@ -1,0 +1,1 @@
+"""Batches of linear programs that share a matrix; knows nothing of networks."""

@@ -1,0 +1,117 @@
+"""Every method's and every solver's settings, as frozen dataclasses without arrays.
+
+Tolerances are in the units of the observation unless a docstring says relative.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ValueError(sentence)
+
+
+@dataclass(frozen=True)
+class ClarabelPool:
+    """A pool of CPU threads, each solving one linear program at a time with Clarabel.
+
+    threads: None takes one a core. tolerance: Clarabel's own gap and feasibility tolerance; an
+    answer counts only when the certificate recomputed from it holds as well. time_limit: seconds
+    per linear program.
+    """
+
+    threads: int | None = None
+    tolerance: float = 1e-10
+    time_limit: float = 300.0
+
+    def __post_init__(self) -> None:
+        _require(
+            self.threads is None or self.threads >= 1,
+            f"threads={self.threads} must be at least 1, or None for one a core",
+        )
+        _require(self.tolerance > 0, f"tolerance={self.tolerance} must be positive")
+        _require(self.time_limit > 0, f"time_limit={self.time_limit} must be positive (seconds)")
+
+
+@dataclass(frozen=True)
+class CvxpySolver:
+    """Any solver that CVXPY has installed, by CVXPY's name for it; slow, readable, independent."""
+
+    name: str = "HIGHS"
+
+
+Solver = ClarabelPool | CvxpySolver
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Masked least squares over each layer's active rows, last layer first (realizable layers).
+
+    threshold: a row counts as active when it exceeds threshold * max|x|. rank_tolerance: singular
+    values below rank_tolerance * sigma_max count as zero. tolerance: relative residual
+    ||G(z) - x|| / ||x|| above which a row is INEXACT. noise: standard deviation of additive noise,
+    used only to weight the rows of a sigmoid or tanh output; 0 means that rounding is all there is.
+    """
+
+    threshold: float = 1e-9
+    rank_tolerance: float = 1e-10
+    tolerance: float = 1e-6
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.threshold < 1, f"threshold={self.threshold} must be in [0, 1)")
+        _require(self.rank_tolerance > 0, f"rank_tolerance={self.rank_tolerance} must be positive")
+        _require(self.tolerance > 0, f"tolerance={self.tolerance} must be positive")
+        _require(self.noise >= 0, f"noise={self.noise} must not be negative")
+
+
+@dataclass(frozen=True)
+class LinfLP:
+    """Algorithm 1: the l_inf linear program at the smallest feasible tolerance of a grid.
+
+    The grid is initial_tolerance * growth^t. initial_tolerance: None means 1e-6 * max|x|, layer
+    by layer. carry_tolerance: start each layer's search at the tolerance the layer above accepted.
+    schedule: "smallest" finds the grid's smallest feasible tolerance by jumps and bisection;
+    "loop" walks the grid as printed and ends at the same tolerance with more linear programs.
+    """
+
+    initial_tolerance: float | None = None
+    growth: float = 1.2
+    carry_tolerance: bool = False
+    schedule: Literal["smallest", "loop"] = "smallest"
+    solver: Solver = field(default_factory=ClarabelPool)
+
+    def __post_init__(self) -> None:
+        _check_grid(self.initial_tolerance, self.growth)
+        _check_schedule(self.schedule, ("smallest", "loop"))
+
+
+def _check_grid(initial_tolerance: float | None, growth: float) -> None:
+    _require(
+        initial_tolerance is None or initial_tolerance > 0,
+        f"initial_tolerance={initial_tolerance} must be positive, or None for 1e-6 * max|x|",
+    )
+    _require(growth > 1, f"growth={growth} must exceed 1: tolerances are multiplied by it")
+
+
+def _check_schedule(schedule: str, known: tuple[str, ...]) -> None:
+    _require(schedule in known, f"schedule={schedule!r} is not known; expected one of {known}")
+
+
+Method = Exact | LinfLP
+
+METHODS: Mapping[str, type[Method]] = {"exact": Exact, "linf": LinfLP}
+
+
+def resolve(method: str | Method) -> Method:
+    """The settings behind a method's name, or the settings themselves."""
+    if isinstance(method, str):
+        _require(method in METHODS, f"method {method!r} is not known; expected one of {[*METHODS]}")
+        return METHODS[method]()
+    _require(
+        isinstance(method, tuple(METHODS.values())),
+        f"method is a {type(method).__name__}; expected one of {[*METHODS]} or its settings class",
+    )
+    return method

@@ -1,0 +1,85 @@
+"""What an inversion returns: one entry a row, on the device, with an honest word on each."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxinv.status import Status
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["tolerance", "active", "residual", "status", "undetermined", "steps"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class LayerReport:
+    """What a layer-wise method did at one layer, one entry a row.
+
+    tolerance: the accepted tolerance (0 where the layer was solved as realizable). active: number
+    of rows that bound the layer's input from both sides. residual: max_j |phi(W z + b)_j - x_j|
+    over the observed rows for the linear programs, the 2-norm over the active rows for least
+    squares. undetermined: dimension the active rows leave free. steps: linear programs solved, or
+    refinements of the least squares.
+    """
+
+    tolerance: Float[Array, "*batch"]
+    active: Int[Array, "*batch"]
+    residual: Float[Array, "*batch"]
+    status: Int[Array, "*batch"]
+    undetermined: Int[Array, "*batch"]
+    steps: Int[Array, "*batch"]
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["latent", "status", "undetermined", "residual", "layers"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class Inversion:
+    """The codes found for a batch of observations (or for one, without the batch axis).
+
+    latent: (B, k) float64, NaN only where the row failed. status: (B,) of `Status`. undetermined:
+    (B,) dimension the method left free, 0 where it found the latent unique. residual: (B,)
+    ||mask * (G(latent) - x)||_2, recomputed in float64. layers: one `LayerReport` a layer, first
+    layer first; empty for methods that treat all layers at once.
+    """
+
+    latent: Float[Array, "*batch k"]
+    status: Int[Array, "*batch"]
+    undetermined: Int[Array, "*batch"]
+    residual: Float[Array, "*batch"]
+    layers: tuple[LayerReport, ...] = ()
+
+    @property
+    def ok(self) -> Bool[Array, "*batch"]:
+        """Where the status is SOLVED: finished, and certified."""
+        return self.status == int(Status.SOLVED)
+
+    def counts(self) -> dict[Status, int]:
+        """How many rows ended with each status, the most frequent first."""
+        tally = Counter(np.atleast_1d(np.asarray(self.status)).tolist())
+        return {Status(value): count for value, count in tally.most_common()}
+
+    def __repr__(self) -> str:
+        words = ", ".join(f"{count} {status.name}" for status, count in self.counts().items())
+        return f"Inversion(latent {tuple(self.latent.shape)}: {words or 'no rows'})"
+
+
+def concatenate(parts: Sequence[Inversion]) -> Inversion:
+    """Join the inversions of consecutive chunks along the batch axis."""
+    with jax.enable_x64(True):
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def take_rows(inversion: Inversion, rows: slice | int) -> Inversion:
+    """The same inversion for some of its rows; an integer drops the batch axis."""
+    with jax.enable_x64(True):
+        return jax.tree.map(lambda leaf: leaf[rows], inversion)

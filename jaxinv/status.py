@@ -1,0 +1,51 @@
+"""One word and one sentence for every outcome of a row."""
+
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """What was found for one observation; `sentence` says what it means and what to do."""
+
+    SOLVED = 0
+    UNDERDETERMINED = 1
+    INEXACT = 2
+    TOLERANCE_EXHAUSTED = 3
+    STEP_LIMIT = 4
+    BAD_INPUT = 5
+    SOLVER_FAILED = 6
+
+    @property
+    def sentence(self) -> str:
+        return _SENTENCES[self]
+
+    @property
+    def has_latent(self) -> bool:
+        """Whether a row of this status carries a latent; the others are NaN."""
+        return self not in _WITHOUT_LATENT
+
+
+_SENTENCES = {
+    Status.SOLVED: "A latent was found, and every solver's answer passed its recomputed check.",
+    Status.UNDERDETERMINED: (
+        "The rows that are active do not determine the latent: the one given is one of many, "
+        "and `undetermined` counts the free directions."
+    ),
+    Status.INEXACT: (
+        "A latent was found, but the generator does not reproduce the observation from it to the "
+        "stated tolerance; for noisy observations use a method made for noise, such as 'linf'."
+    ),
+    Status.TOLERANCE_EXHAUSTED: (
+        "No tolerance up to the largest observation made the layer's linear program feasible; "
+        "the observation is far from the generator's range, or the initial tolerance is too large."
+    ),
+    Status.STEP_LIMIT: (
+        "The iteration limit came before convergence; the best latent seen is given. "
+        "Raise the limit or add restarts."
+    ),
+    Status.BAD_INPUT: "The observation holds NaN or infinity, or nothing of it is observed.",
+    Status.SOLVER_FAILED: (
+        "No solver returned an answer that passes the recomputed check; try another `solver=`."
+    ),
+}
+
+_WITHOUT_LATENT = {Status.TOLERANCE_EXHAUSTED, Status.BAD_INPUT, Status.SOLVER_FAILED}
