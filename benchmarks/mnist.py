@@ -52,9 +52,14 @@ def parse_idx(raw: bytes, source: str) -> np.ndarray:
     return pixels.reshape(shape)
 
 
+def sha256(raw: bytes) -> str:
+    """Return the SHA-256 of some bytes in hexadecimal."""
+    return hashlib.sha256(raw).hexdigest()
+
+
 def check_hash(raw: bytes, expected: str, source: str) -> None:
     """Refuse bytes whose SHA-256 is not the expected one."""
-    found = hashlib.sha256(raw).hexdigest()
+    found = sha256(raw)
     if found != expected:
         raise ValueError(
             f"{source}: SHA-256 is {found}, expected {expected}; "
@@ -84,6 +89,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        # mkstemp lets only the owner read; a shipped file is for everyone.
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -119,10 +126,7 @@ def read_npz(path: Path) -> Mnist:
                 f"{path}: {part}_images is {images.dtype} {images.shape}, "
                 "expected uint8 of shape (N, 28, 28)"
             )
-    original = all(
-        hashlib.sha256(idx_bytes(images)).hexdigest() == SHA256[part]
-        for part, images in parts.items()
-    )
+    original = all(sha256(idx_bytes(images)) == SHA256[part] for part, images in parts.items())
     # Other digits are allowed here (a test, a variant of MNIST), but never without saying so.
     note = (
         "images match the SHA-256 of the original IDX files"

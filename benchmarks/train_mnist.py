@@ -3,7 +3,7 @@
 The evidence lower bound of an image x with binary pixels drawn anew each epoch,
 
     E_q(z|x) sum_j [x_j log p_j + (1 - x_j) log(1 - p_j)] - KL(q(z|x) || N(0, I)),
-    p = sigmoid(W_d phi(... phi(W_1 z + b_1) ...) + b_d),
+    p = sigmoid(W_d phi(... phi(W_1 z + b_1) ...) + b_d - shift),
 
 is maximised with Adam. The encoder is thrown away. The decoders for ReLU and LeakyReLU outputs are
 trained on their last layer's logits and read through the (Leaky)ReLU afterwards, as in the paper.
@@ -13,9 +13,9 @@ trained on their last layer's logits and read through the (Leaky)ReLU afterwards
 
 import argparse
 import json
-import os
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +26,38 @@ import optax
 from mnist import load_mnist, write_atomically
 from PIL import Image
 from rich.progress import Progress
-from safetensors.numpy import load_file, save
+from safetensors import safe_open
+from safetensors.numpy import save
 
 Params = dict[str, jax.Array]
+Pair = tuple[jax.Array, jax.Array]
 BATCH = 200
 ENCODER = (784, 400, 400)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A decoder's widths, slope on hidden layers, biases, and the activations it ships with."""
+    """A decoder's widths, slope on hidden layers, biases, and the activations it ships with.
+
+    shift: logit(p) = u - shift, so that a ReLU on u keeps the pixels with p > sigmoid(-shift).
+    centring: weight of |mean_j w_j / |w_j||^2 over the first layer's rows w_j, a penalty.
+    """
 
     widths: tuple[int, ...]
     slope: float
     bias: bool
     activations: tuple[str, ...]
+    shift: float = 0.0
+    centring: float = 0.0
 
 
 RECIPES = {
-    "mnist-relu-20-60-784": Recipe((20, 60, 784), 0.0, False, ("relu", "relu")),
-    "mnist-leaky-20-200-500-784": Recipe(
-        (20, 200, 500, 784), 0.1, False, ("leaky_relu:0.1",) * 3
+    # A ReLU tells nothing of a row that it cuts off. Unshifted, a thin digit leaves fewer than 60
+    # pixels above zero; rows of W0 that lean one way leave some codes fewer than 20 hidden units.
+    "mnist-relu-20-60-784": Recipe(
+        (20, 60, 784), 0.0, False, ("relu", "relu"), shift=2.0, centring=3.0
     ),
+    "mnist-leaky-20-200-500-784": Recipe((20, 200, 500, 784), 0.1, False, ("leaky_relu:0.1",) * 3),
     "mnist-vae-20-400-784": Recipe((20, 400, 784), 0.0, True, ("relu", "sigmoid")),
 }
 
@@ -63,16 +73,16 @@ def initial_parameters(recipe: Recipe, seed: int) -> Params:
         if bias:
             params[bias] = np.zeros(width, np.float32)
 
-    for i, (width_in, width) in enumerate(zip(ENCODER[:-1], ENCODER[1:], strict=True)):
+    for i, (width_in, width) in enumerate(pairwise(ENCODER)):
         dense(f"E{i}", f"e{i}", width_in, width)
     dense("M", "m", ENCODER[-1], recipe.widths[0], gain=1.0)
     dense("S", "s", ENCODER[-1], recipe.widths[0], gain=0.1)
-    for i, (width_in, width) in enumerate(zip(recipe.widths[:-1], recipe.widths[1:], strict=True)):
+    for i, (width_in, width) in enumerate(pairwise(recipe.widths)):
         dense(f"W{i}", f"b{i}" if recipe.bias else None, width_in, width)
     return {name: jnp.asarray(value) for name, value in params.items()}
 
 
-def encode(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def encode(params: Params, x: jax.Array) -> Pair:
     """Mean and log standard deviation of q(z|x)."""
     h = x
     for i in range(len(ENCODER) - 1):
@@ -80,8 +90,8 @@ def encode(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return h @ params["M"].T + params["m"], h @ params["S"].T + params["s"]
 
 
-def logits(recipe: Recipe, params: Params, z: jax.Array) -> jax.Array:
-    """The decoder's last pre-activation."""
+def last_preactivation(recipe: Recipe, params: Params, z: jax.Array) -> jax.Array:
+    """The decoder's u = W_d phi(...) + b_d; the logits are u - shift."""
     depth = len(recipe.widths) - 1
     for i in range(depth):
         z = z @ params[f"W{i}"].T + params.get(f"b{i}", 0.0)
@@ -89,13 +99,13 @@ def logits(recipe: Recipe, params: Params, z: jax.Array) -> jax.Array:
     return z
 
 
-def terms(
-    recipe: Recipe, params: Params, x: jax.Array, key: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
+def terms(recipe: Recipe, params: Params, x: jax.Array, key: jax.Array | None) -> Pair:
     """Mean reconstruction BCE and KL in nats; at q's mean where no key is given."""
     mean, log_sd = encode(params, x)
-    z = mean if key is None else mean + jnp.exp(log_sd) * jax.random.normal(key, mean.shape)
-    bce = optax.sigmoid_binary_cross_entropy(logits(recipe, params, z), x).sum(-1).mean()
+    noise = 0.0 if key is None else jax.random.normal(key, mean.shape, mean.dtype)
+    z = mean + jnp.exp(log_sd) * noise
+    logits = last_preactivation(recipe, params, z) - recipe.shift
+    bce = optax.sigmoid_binary_cross_entropy(logits, x).sum(-1).mean()
     kl = (0.5 * (jnp.exp(2 * log_sd) + mean**2 - 1) - log_sd).sum(-1).mean()
     return bce, kl
 
@@ -119,8 +129,14 @@ def train_epoch(
         rows, step_key = batch
         pixel_key, code_key = jax.random.split(step_key)
         x = images[rows].astype(jnp.float32) / 255.0
-        x = (jax.random.uniform(pixel_key, x.shape) < x).astype(jnp.float32)
-        loss, gradient = jax.value_and_grad(lambda p: sum(terms(recipe, p, x, code_key)))(params)
+        x = (jax.random.uniform(pixel_key, x.shape, x.dtype) < x).astype(x.dtype)
+
+        def objective(params: Params) -> Pair:
+            bce, kl = terms(recipe, params, x, code_key)
+            unit = params["W0"] / jnp.linalg.norm(params["W0"], axis=1, keepdims=True)
+            return bce + kl + recipe.centring * jnp.sum(unit.mean(axis=0) ** 2), bce + kl
+
+        gradient, loss = jax.grad(objective, has_aux=True)(params)
         updates, state = optimizer.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state), loss
 
@@ -129,22 +145,23 @@ def train_epoch(
     return params, state, losses.mean()
 
 
-def save_checkpoint(path: Path, params: Params, state: Any, epoch: int) -> None:
+def save_checkpoint(path: Path, run: str, params: Params, state: Any, epoch: int) -> None:
     """Write parameters and optimizer state so that a kill leaves the old file or the new one."""
     leaves = {f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     tensors = {**{f"param {k}": np.asarray(v) for k, v in params.items()}, **leaves}
-    write_atomically(path, save(tensors, metadata={"epoch": str(epoch)}))
+    write_atomically(path, save(tensors, metadata={"run": run, "epoch": str(epoch)}))
 
 
-def load_checkpoint(path: Path, params: Params, state: Any) -> tuple[Params, Any, int]:
+def load_checkpoint(path: Path, run: str, params: Params, state: Any) -> tuple[Params, Any, int]:
     """Read what `save_checkpoint` wrote into the structures of fresh parameters and state."""
-    tensors = load_file(path)
-    raw = path.read_bytes()
-    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    with safe_open(path, framework="numpy") as file:
+        found, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    if found["run"] != run:
+        raise ValueError(f"{path} belongs to another run ({found['run']}); move it away")
     params = {name: jnp.asarray(tensors[f"param {name}"]) for name in params}
-    leaves, tree = jax.tree.flatten(state)
-    state = tree.unflatten([jnp.asarray(tensors[f"state{i}"]) for i in range(len(leaves))])
-    return params, state, int(header["__metadata__"]["epoch"])
+    tree = jax.tree.structure(state)
+    leaves = [jnp.asarray(tensors[f"state{i}"]) for i in range(len(jax.tree.leaves(state)))]
+    return params, jax.tree.unflatten(tree, leaves), int(found["epoch"])
 
 
 def train(
@@ -152,12 +169,13 @@ def train(
 ) -> Params:
     """Train to `epochs`, resuming from the checkpoint; `stop` ends early (as an interruption)."""
     steps = max(len(images) // BATCH, 1)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, 2e-3, steps, epochs * steps, 1e-6)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 2e-3, steps, max(epochs, 2) * steps, 1e-6)
     optimizer = optax.adam(schedule)
     params = initial_parameters(recipe, seed)
     state, done = optimizer.init(params), 0
+    run = f"{recipe}, epochs={epochs}, seed={seed}"
     if checkpoint.exists():
-        params, state, done = load_checkpoint(checkpoint, params, state)
+        params, state, done = load_checkpoint(checkpoint, run, params, state)
     pixels = jnp.asarray(images.reshape(len(images), -1))
     with Progress() as progress:
         bar = progress.add_task("training", total=epochs, completed=done)
@@ -167,7 +185,7 @@ def train(
             params, state, loss = train_epoch(recipe, optimizer, params, state, pixels, key)
             progress.update(bar, advance=1, description=f"loss {float(loss):7.2f} nats")
             if (epoch + 1) % 10 == 0 or epoch + 1 in (epochs, stop):
-                save_checkpoint(checkpoint, params, state, epoch + 1)
+                save_checkpoint(checkpoint, run, params, state, epoch + 1)
     return params
 
 
@@ -176,32 +194,32 @@ def decoder(recipe: Recipe, params: Params) -> dict[str, np.ndarray]:
     return {k: np.asarray(v) for k, v in sorted(params.items()) if k[0] in "Wb"}
 
 
-def shipped_output(recipe: Recipe, params: Params, z: np.ndarray) -> np.ndarray:
-    """The shipped generator's output, clipped to [0, 1] as an image."""
-    u = np.asarray(logits(recipe, params, jnp.asarray(z, jnp.float32)))
-    return 1 / (1 + np.exp(-u)) if recipe.activations[-1] == "sigmoid" else np.clip(u, 0, 1)
-
-
 def sample_grid(recipe: Recipe, params: Params, path: Path, side: int = 10) -> None:
-    """Draw side x side decoded samples of N(0, I)."""
+    """Draw side x side decoded samples of N(0, I): the shipped output, and p beside it."""
     z = np.random.default_rng(1).standard_normal((side * side, recipe.widths[0]))
-    images = shipped_output(recipe, params, z).reshape(side, side, 28, 28)
-    pixels = (255 * images).astype(np.uint8).transpose(0, 2, 1, 3).reshape(28 * side, 28 * side)
-    Image.fromarray(pixels).resize((56 * side, 56 * side), Image.Resampling.NEAREST).save(path)
+    u = np.asarray(last_preactivation(recipe, params, jnp.asarray(z, jnp.float32)), np.float64)
+    panels = [1 / (1 + np.exp(recipe.shift - u))]
+    if recipe.activations[-1] != "sigmoid":
+        panels.insert(0, np.clip(u, 0, 1))
+    # Axes: panel, row and column of the grid, row and column of a digit.
+    tiles = (255 * np.stack(panels)).astype(np.uint8).reshape(-1, side, side, 28, 28)
+    pixels = tiles.transpose(1, 3, 0, 2, 4).reshape(28 * side, -1)
+    Image.fromarray(pixels.repeat(2, axis=0).repeat(2, axis=1)).save(path)
 
 
 def measured(recipe: Recipe, params: Params, test: np.ndarray) -> dict[str, Any]:
     """Test losses in nats, and what inversion asks of the weights."""
     x = jnp.asarray(test.reshape(len(test), -1), jnp.float32) / 255.0
-    binary = (jax.random.uniform(jax.random.key(7), x.shape) < x).astype(jnp.float32)
+    binary = (jax.random.uniform(jax.random.key(7), x.shape, x.dtype) < x).astype(x.dtype)
     bce_mean, kl = terms(recipe, params, x, None)
     bce_sample, _ = terms(recipe, params, x, jax.random.key(8))
     bce_binary, _ = terms(recipe, params, binary, jax.random.key(8))
     z = np.random.default_rng(2).standard_normal((1000, recipe.widths[0])).astype(np.float32)
+    fixed = np.ones(len(z), dtype=bool)
     figures: dict[str, Any] = {
         "bce_at_mean": float(bce_mean),
         "bce_at_sample": float(bce_sample),
-        "bce_at_sample_binary_pixels": float(bce_binary),
+        "bce_at_binary": float(bce_binary),
         "kl": float(kl),
         "condition": [],
         "dead_units": [],
@@ -209,40 +227,49 @@ def measured(recipe: Recipe, params: Params, test: np.ndarray) -> dict[str, Any]
     h = z.astype(np.float64)
     for i in range(len(recipe.widths) - 1):
         w = np.asarray(params[f"W{i}"], np.float64)
-        singular = np.linalg.svd(w, compute_uv=False)
-        figures["condition"].append(float(singular[0] / singular[-1]))
+        figures["condition"].append(float(np.linalg.cond(w)))
         u = h @ w.T + np.asarray(params.get(f"b{i}", 0.0), np.float64)
         figures["dead_units"].append(int((u <= 0).all(0).sum()))
+        if recipe.activations[i] == "relu":
+            fixed &= [np.linalg.matrix_rank(w[row]) == w.shape[1] for row in u > 0]
+        else:  # invertible: every row counts
+            fixed &= np.linalg.matrix_rank(w) == w.shape[1]
         h = np.where(u > 0, u, recipe.slope * u)
+    figures["identifiable"] = float(fixed.mean())
     return figures
 
 
 def card(name: str, recipe: Recipe, epochs: int, seed: int, note: str, f: dict[str, Any]) -> str:
     """The model card that stands beside the weights."""
-    conditions = ", ".join(f"{c:.1f}" for c in f["condition"])
-    dead = ", ".join(map(str, f["dead_units"]))
-    widths = "-".join(map(str, recipe.widths))
+    target = f"u - {recipe.shift:g}" if recipe.shift else "u"
+    extra = f" + {recipe.centring:g} x |mean unit row of W0|^2" if recipe.centring else ""
     return f"""# {name}
 
-Decoder of a variational autoencoder of MNIST digits, {widths}, activations
-{", ".join(recipe.activations)}, {"with" if recipe.bias else "without"} biases, float32.
+Decoder of a variational autoencoder of MNIST digits, {"-".join(map(str, recipe.widths))},
+activations {", ".join(recipe.activations)}, {"with" if recipe.bias else "without"} biases, float32.
 
 | | |
 |---|---|
 | data | MNIST training images (60,000), pixels binarised at random anew each epoch; {note} |
 | encoder | {"-".join(map(str, ENCODER))}-2x{recipe.widths[0]}, ReLU, thrown away |
-| loss | sum of binary cross-entropies of sigmoid(logits) + KL to N(0, I), in nats |
-| optimizer | Adam, batch {BATCH}, one epoch of warm-up to 2e-3, cosine decay to 1e-6, {epochs} epochs |
+| loss | sum of binary cross-entropies of sigmoid({target}) + KL to N(0, I), in nats{extra} |
+| optimizer | Adam, batch {BATCH}, one epoch of warm-up to 2e-3, cosine decay to 1e-6 |
+| epochs, seed | {epochs}, {seed} |
 | command | `python benchmarks/train_mnist.py {name} --epochs {epochs} --seed {seed}` |
-| test BCE at q's mean | {f["bce_at_mean"]:.1f} nats (public decoders of these sizes: about 75-105) |
-| test BCE at a sample of q | {f["bce_at_sample"]:.1f} nats; with binarised pixels \
-{f["bce_at_sample_binary_pixels"]:.1f} |
+| test BCE at a sample of q | {f["bce_at_sample"]:.1f} nats (public decoders of these sizes: \
+about 75-105); at q's mean {f["bce_at_mean"]:.1f}; with binarised pixels {f["bce_at_binary"]:.1f} |
 | test KL | {f["kl"]:.1f} nats |
-| condition of each W | {conditions} |
-| units never positive on 1,000 codes | {dead} |
+| test BCE at a sample + KL (negative ELBO) | {f["bce_at_sample"] + f["kl"]:.1f} nats |
+| sigma_max / sigma_min of each W | {", ".join(f"{c:.1f}" for c in f["condition"])} |
+| units never positive on 1,000 codes, by layer | {", ".join(map(str, f["dead_units"]))} |
+| codes fixed layer by layer, of 1,000 | {100 * f["identifiable"]:.1f} % |
 
-Trained on the logits of the last layer; a ReLU or LeakyReLU output reads those logits directly.
-The weights were trained by this project and are under its licence (Apache-2.0).
+Here u is the last layer's pre-activation, which the shipped last activation reads. Codes are draws
+of N(0, I), fixed where in every layer the rows whose pre-activation the output determines (for ReLU
+the positive ones, else all) have full column rank. Pixels that no digit reaches are never positive.
+
+The weights were trained by this project and are under its licence, Apache-2.0. MNIST was put
+together by Y. LeCun, C. Cortes and C. Burges from digits collected by NIST.
 """
 
 
@@ -256,7 +283,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = load_mnist(arguments.mnist)
     recipe, out, name = RECIPES[arguments.name], arguments.out, arguments.name
-    os.makedirs(out, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / f"{name}-{arguments.epochs}-{arguments.seed}.checkpoint"
     params = train(recipe, data.train, arguments.epochs, arguments.seed, checkpoint, None)
     metadata = {"format": "jaxinv", "activations": json.dumps(list(recipe.activations))}

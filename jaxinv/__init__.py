@@ -1,0 +1,67 @@
+"""Batch inversion of deep generative models, one layer at a time.
+
+    import jaxinv
+    g = jaxinv.load_generator("mnist-leaky-20-200-500-784")
+    r = jaxinv.invert(g, observations, "linf")
+    r.latent, r.status, r.residual
+
+Names are loaded on first use, so that `import jaxinv` and the command line's help start without JAX.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxinv.formats import load_generator, save_generator, shipped_generators
+    from jaxinv.generator import Activation, Generator, Layer
+    from jaxinv.invert import invert, invert_stream
+    from jaxinv.methods import ClarabelPool, CvxpySolver, Exact, LinfLP
+    from jaxinv.result import Inversion, LayerReport
+    from jaxinv.status import Status
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Activation": "generator",
+    "ClarabelPool": "methods",
+    "CvxpySolver": "methods",
+    "Exact": "methods",
+    "Generator": "generator",
+    "Inversion": "result",
+    "Layer": "generator",
+    "LayerReport": "result",
+    "LinfLP": "methods",
+    "Status": "status",
+    "invert": "invert",
+    "invert_stream": "invert",
+    "load_generator": "formats",
+    "save_generator": "formats",
+    "shipped_generators": "formats",
+}
+
+__all__ = [
+    "Activation",
+    "ClarabelPool",
+    "CvxpySolver",
+    "Exact",
+    "Generator",
+    "Inversion",
+    "Layer",
+    "LayerReport",
+    "LinfLP",
+    "Status",
+    "invert",
+    "invert_stream",
+    "load_generator",
+    "save_generator",
+    "shipped_generators",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'jaxinv' has no attribute {name!r}")
+    value = getattr(import_module(f"jaxinv.{_HOME[name]}"), name)
+    # `jaxinv.invert` is a module too: the function takes the name, whichever came first.
+    globals()[name] = value
+    return value

@@ -17,7 +17,7 @@ own word is never believed.
 """
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -145,6 +145,10 @@ class LPSolution:
     finished: Bool[np.ndarray, " B"]
     steps: Int[np.ndarray, " B"]
 
+    def take(self, index: "Int[np.ndarray, ' m'] | Bool[np.ndarray, ' B']") -> "LPSolution":
+        """The answers of some instances only."""
+        return LPSolution(*(getattr(self, f.name)[index] for f in fields(self)))
+
     def uncentred(
         self, centre: Float[np.ndarray, "B k"], scale: Float[np.ndarray, " B"]
     ) -> "LPSolution":
@@ -181,3 +185,48 @@ class Certificate:
                 & (self.dual <= tolerance)
                 & (np.abs(self.gap) <= limit)
             )
+
+
+def certify(problem: IntervalLP, solution: LPSolution) -> Certificate:
+    r"""Recompute objective, primal and dual violation and duality gap from the returned numbers.
+
+    The multipliers are first made feasible in the slack's dual constraint: for SHARED they are
+    scaled down to sum_j (a_j y-_j + b_j y+_j) <= 1, for SEPARATE row by row. The reduced cost
+    r = cost - W'(y- - y+) is then absorbed by the box where it is finite; what is left is `dual`,
+    in units of the largest term of W'(y- + y+).
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        z = np.clip(solution.latent, problem.box_lower, problem.box_upper)
+        has_lower, has_upper = np.isfinite(problem.lower), np.isfinite(problem.upper)
+        y_lower = np.where(has_lower, np.maximum(solution.lower_dual, 0.0), 0.0)
+        y_upper = np.where(has_upper, np.maximum(solution.upper_dual, 0.0), 0.0)
+        if problem.slack is not Slack.NONE:
+            price = problem.lower_slack * y_lower + problem.upper_slack * y_upper
+            if problem.slack is Slack.SHARED:
+                price = price.sum(-1, keepdims=True)
+            y_lower, y_upper = (y / np.maximum(price, 1.0) for y in (y_lower, y_upper))
+        objective, primal = _objective(problem, z)
+        reduced = problem.cost - problem.apply_adjoint(y_lower - y_upper)
+        bound = np.where(reduced > 0, problem.box_lower, problem.box_upper)
+        free = ~np.isfinite(bound)
+        dual_value = (
+            np.where(has_lower, problem.lower, 0.0) * y_lower
+            - np.where(has_upper, problem.upper, 0.0) * y_upper
+        ).sum(-1) + (reduced * np.where(free, z, bound)).sum(-1)
+        size = np.abs(problem.matrix).max(axis=(-2, -1)) * (y_lower + y_upper).max(-1)
+        dual = np.where(free, np.abs(reduced), 0.0).max(-1) / np.maximum(size, 1e-300)
+        # Without slack the objective has no natural zero: rows of order one are its scale.
+        unit = np.linalg.norm(problem.cost, axis=-1) if problem.slack is Slack.NONE else 0.0
+        scale = np.maximum(np.maximum(np.abs(objective), problem.floor), unit)
+        return Certificate(objective, primal, dual, objective - dual_value, scale)
+
+
+def _objective(problem: IntervalLP, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The objective at z with the least slack, and the violation that no slack closes."""
+    if problem.slack is Slack.NONE:
+        wz = problem.apply(z)
+        violation = np.maximum(problem.lower - wz, wz - problem.upper).max(-1)
+        return (problem.cost * z).sum(-1), np.maximum(violation, 0.0)
+    slack = problem.least_slack(z)
+    value = slack.max(-1) if problem.slack is Slack.SHARED else slack.sum(-1)
+    return value, np.where(np.isfinite(value), 0.0, np.inf)

@@ -1,0 +1,122 @@
+"""How much noise a code bears: where the assumptions end, and where Corollary 1 puts the end."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxinv.certify.bounds import error_bound
+from jaxinv.certify.constants import Effort, Norm, lower_bound
+from jaxinv.generator import Generator
+
+PRINTED_EXPANSION = 5.0
+
+
+@dataclass(frozen=True)
+class NoiseLimit:
+    """Corollary 1's limit on the noise, and which of its checkable assumptions fail.
+
+    value: the limit on ||e||_2, in units of the observation. constant: the smallest c_2 of the
+    layers' rows that are active at z*. failed: one sentence for each assumption that fails. That
+    the weights are independent N(0, 1/n_i) cannot be checked from one net and is not.
+    """
+
+    value: float
+    constant: float
+    failed: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the assumptions that can be checked hold."""
+        return not self.failed
+
+
+def corollary_1_noise_limit(generator: Generator, latent: Any) -> NoiseLimit:
+    r"""The noise up to which Corollary 1 promises ||z - z*||_2 <= (2 / c_2)^d ||e||_2.
+
+        ||e||_2 < (c_2 / 2)^d ||z*||_2 / 16
+
+    with probability 1 - exp(-Omega(k)) over Gaussian weights, n_i >= 5 n_{i-1}. The printed limit
+    carries a further factor sqrt(k), and a range of c_2 up to 2; sigma_min of active Gaussian rows
+    stays below 1, so the printed limit would let noise through that is larger than the signal.
+
+    This limit is necessary in scale but proves nothing by itself: a layer's outputs are of size
+    ||z||_2 / sqrt(n_i), and noise of 2-norm ||z||_2 / 16 in a single entry switches any row on
+    once n_i is in the hundreds. `error_bound` checks the rows; `largest_noise` says how far they
+    carry. latent: (k,). Raises ValueError like `error_bound`.
+    """
+    z = np.asarray(latent, dtype=np.float64)
+    if z.shape != (generator.latent_size,) or not np.isfinite(z).all():
+        raise ValueError(
+            f"latent has shape {z.shape}; expected one finite code ({generator.latent_size},)"
+        )
+    failed: list[str] = []
+    constants: list[float] = []
+    for number, (layer, values) in enumerate(
+        zip(generator.layers, generator.outputs(z), strict=True), start=1
+    ):
+        if layer.expansion < PRINTED_EXPANSION:
+            failed.append(
+                f"layer {number}: {layer.width} rows for {layer.width_in} inputs expand by "
+                f"{layer.expansion:.3g}; {PRINTED_EXPANSION:g} is asked for"
+            )
+        if layer.activation.kind != "relu":
+            failed.append(f"layer {number}: the activation is {layer.activation}, not relu")
+        if np.any(np.asarray(layer.bias)):
+            failed.append(f"layer {number}: it has a bias; the corollary's layers have none")
+        active = np.asarray(layer.weight)[np.asarray(values) > 0]
+        constants.append(lower_bound(active, "l2").value)
+    constant = min(constants)
+    if constant == 0.0:
+        failed.append("the active rows of some layer do not determine its inputs: c_2 = 0")
+    value = (constant / 2.0) ** generator.depth * float(np.linalg.norm(z)) / 16.0
+    return NoiseLimit(value, constant, tuple(failed))
+
+
+def largest_noise(
+    generator: Generator,
+    latent: Any,
+    norm: Norm = "linf",
+    *,
+    growth: float | None = None,
+    initial_tolerance: float | None = None,
+    least_squares: bool = False,
+    effort: Effort = "fast",
+) -> float:
+    """The largest ||e||_p, to 1 percent, for which every assumption of `error_bound` holds at z*.
+
+    More noise leaves fewer rows certain and smaller constants, so the assumptions hold up to one
+    value and fail beyond it. 0 where they fail without noise, infinity where no noise breaks them
+    (identity and, for "linf", LeakyReLU layers only). Arguments and errors as in `error_bound`.
+    """
+
+    def holds(noise: float) -> bool:
+        return error_bound(
+            generator,
+            latent,
+            noise,
+            norm,
+            growth=growth,
+            initial_tolerance=initial_tolerance,
+            least_squares=least_squares,
+            effort=effort,
+        ).holds
+
+    if not holds(0.0):
+        return 0.0
+    scale = max(float(np.abs(np.asarray(generator(latent))).max()), np.finfo(np.float64).tiny)
+    low, high = 0.0, scale
+    # Beyond a million times the signal no assumption is left that noise could break.
+    while holds(high):
+        low, high = high, 10.0 * high
+        if high > 1e6 * scale:
+            return float(np.inf)
+    while low == 0.0:
+        trial = high / 100.0
+        if trial < 1e-15 * scale:
+            return 0.0
+        low, high = (trial, high) if holds(trial) else (0.0, trial)
+    while high > 1.01 * low:
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low

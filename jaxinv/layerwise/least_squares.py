@@ -1,0 +1,125 @@
+"""Batched masked least squares min_z ||D (W z - t)||_2 over each observation's active rows.
+
+On the device: the normal matrix M = W' D^2 W, scaled to a unit diagonal, one Cholesky factor, and
+steps of iterative refinement on the residual of the least-squares problem itself,
+
+    z <- z + M^-1 W' D^2 (t - W z),
+
+which recovers what squaring the condition number loses as long as cond(D W)^2 eps < 1. Inverse
+iteration with the same factor estimates the smallest eigenvalue. Observations whose estimate is
+small, or which have fewer active rows than unknowns, are decided on the host by the singular
+values of their own rows: exact rank, minimum-norm solution.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxinv.layerwise.active_rows import LinearRows
+from jaxinv.normal_matrix import normal_matrices
+
+REFINEMENTS = 3
+INVERSE_ITERATIONS = 3
+# Below this the squared condition number leaves too few digits: the singular values decide.
+SUSPECT_EIGENVALUE = 1e-9
+RIDGE = 1e-10
+
+
+class LeastSquares(NamedTuple):
+    """latent (B, k), rank of the active rows (B,), residual ||W_I z - t_I||_2 (B,)."""
+
+    latent: Float[Array, "B k"]
+    rank: Int[np.ndarray, " B"]
+    residual: Float[Array, " B"]
+
+
+def solve(
+    matrix: Float[Array, "n k"],
+    rows: LinearRows,
+    live: Bool[np.ndarray, " B"],
+    rank_tolerance: float,
+) -> LeastSquares:
+    """Solve every observation; rows that are not live (failed before) are not looked at twice."""
+    k = matrix.shape[1]
+    latent, eigenvalue = _refined(matrix, rows.target, rows.weight, 0.0)
+    count = np.asarray(rows.active.sum(-1))
+    trusted = np.asarray(eigenvalue) > SUSPECT_EIGENVALUE
+    suspect = np.flatnonzero(live & ~(trusted & (count >= k)))
+    rank = np.full(len(count), k)
+    if suspect.size:
+        replacement, rank[suspect] = _by_singular_values(matrix, rows, suspect, rank_tolerance)
+        latent = latent.at[jnp.asarray(suspect)].set(jnp.asarray(replacement))
+    return LeastSquares(latent, rank, _residual(matrix, rows, latent))
+
+
+@jax.jit
+def centre(matrix: Float[Array, "n k"], rows: LinearRows) -> Float[Array, "B k"]:
+    """A finite least-squares point for any rows: a ridge stands in where they do not suffice."""
+    return _refined(matrix, rows.target, rows.weight, RIDGE)[0]
+
+
+@jax.jit
+def _refined(
+    matrix: Float[Array, "n k"],
+    target: Float[Array, "B n"],
+    weight: Float[Array, "B n"],
+    ridge: float | Array,
+) -> tuple[Float[Array, "B k"], Float[Array, " B"]]:
+    """Refined solution, and an estimate of the scaled normal matrix's smallest eigenvalue."""
+    square = weight**2
+    normal = normal_matrices(matrix, square)
+    diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
+    unit = jnp.where(diagonal > 0, 1.0 / jnp.sqrt(diagonal), 1.0)
+    scaled = unit[:, :, None] * normal * unit[:, None, :] + ridge * jnp.eye(matrix.shape[1])
+    factor = jax.lax.linalg.cholesky(scaled, symmetrize_input=False)
+
+    def divide(v: Array) -> Array:
+        half = jax.lax.linalg.triangular_solve(factor, v[..., None], left_side=True, lower=True)
+        return jax.lax.linalg.triangular_solve(
+            factor, half, left_side=True, lower=True, transpose_a=True
+        )[..., 0]
+
+    latent = jnp.zeros((len(target), matrix.shape[1]), matrix.dtype)
+    for _ in range(1 + REFINEMENTS):
+        misfit = square * (target - jnp.matmul(latent, matrix.T, precision="highest"))
+        gradient = jnp.matmul(misfit, matrix, precision="highest")
+        latent = latent + unit * divide(unit * gradient)
+    # A fixed start with irregular signs: an eigenvector orthogonal to it would be a coincidence.
+    v = jnp.broadcast_to(jnp.sin(1.0 + jnp.arange(matrix.shape[1]) ** 2), latent.shape)
+    eigenvalue = jnp.zeros(len(target))
+    for _ in range(INVERSE_ITERATIONS):
+        v = v / jnp.linalg.norm(v, axis=-1, keepdims=True)
+        v = divide(v)
+        eigenvalue = 1.0 / jnp.linalg.norm(v, axis=-1)
+    return latent, eigenvalue
+
+
+@jax.jit
+def _residual(
+    matrix: Float[Array, "n k"], rows: LinearRows, latent: Float[Array, "B k"]
+) -> Float[Array, " B"]:
+    misfit = jnp.matmul(latent, matrix.T, precision="highest") - rows.target
+    return jnp.linalg.norm(jnp.where(rows.active, misfit, 0.0), axis=-1)
+
+
+def _by_singular_values(
+    matrix: Array, rows: LinearRows, which: np.ndarray, rank_tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    w = np.asarray(matrix)
+    index = jnp.asarray(which)
+    weight, target = np.asarray(rows.weight[index]), np.asarray(rows.target[index])
+    latent = np.zeros((len(which), w.shape[1]))
+    rank = np.zeros(len(which), np.int64)
+    for i in range(len(which)):
+        kept = weight[i] > 0
+        if not kept.any():
+            continue
+        scale = weight[i][kept]
+        left, singular, right = np.linalg.svd(scale[:, None] * w[kept], full_matrices=False)
+        rank[i] = int((singular > rank_tolerance * singular[0]).sum())
+        r = rank[i]
+        latent[i] = ((left[:, :r].T @ (scale * target[i][kept])) / singular[:r]) @ right[:r]
+    return latent, rank
