@@ -14,7 +14,7 @@ trained on their last layer's logits and read through the (Leaky)ReLU afterwards
 import argparse
 import json
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from safetensors.numpy import save
 Params = dict[str, jax.Array]
 Pair = tuple[jax.Array, jax.Array]
 BATCH = 200
+CODES = 1000  # draws of N(0, I) on which the weights are examined
 ENCODER = (784, 400, 400)
 
 
@@ -148,7 +149,7 @@ def train_epoch(
 def save_checkpoint(path: Path, run: str, params: Params, state: Any, epoch: int) -> None:
     """Write parameters and optimizer state so that a kill leaves the old file or the new one."""
     leaves = {f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
-    tensors = {**{f"param {k}": np.asarray(v) for k, v in params.items()}, **leaves}
+    tensors = leaves | {f"param {name}": np.asarray(value) for name, value in params.items()}
     write_atomically(path, save(tensors, metadata={"run": run, "epoch": str(epoch)}))
 
 
@@ -159,18 +160,23 @@ def load_checkpoint(path: Path, run: str, params: Params, state: Any) -> tuple[P
     if found["run"] != run:
         raise ValueError(f"{path} belongs to another run ({found['run']}); move it away")
     params = {name: jnp.asarray(tensors[f"param {name}"]) for name in params}
-    tree = jax.tree.structure(state)
     leaves = [jnp.asarray(tensors[f"state{i}"]) for i in range(len(jax.tree.leaves(state)))]
-    return params, jax.tree.unflatten(tree, leaves), int(found["epoch"])
+    return params, jax.tree.unflatten(jax.tree.structure(state), leaves), int(found["epoch"])
+
+
+@cache
+def adam(epochs: int, steps: int) -> optax.GradientTransformation:
+    """Adam with warm-up and cosine decay; cached, as a new one would compile the epoch anew."""
+    return optax.adam(
+        optax.warmup_cosine_decay_schedule(0.0, 2e-3, steps, max(epochs, 2) * steps, 1e-6)
+    )
 
 
 def train(
     recipe: Recipe, images: np.ndarray, epochs: int, seed: int, checkpoint: Path, stop: int | None
 ) -> Params:
     """Train to `epochs`, resuming from the checkpoint; `stop` ends early (as an interruption)."""
-    steps = max(len(images) // BATCH, 1)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, 2e-3, steps, max(epochs, 2) * steps, 1e-6)
-    optimizer = optax.adam(schedule)
+    optimizer = adam(epochs, max(len(images) // BATCH, 1))
     params = initial_parameters(recipe, seed)
     state, done = optimizer.init(params), 0
     run = f"{recipe}, epochs={epochs}, seed={seed}"
@@ -198,9 +204,8 @@ def sample_grid(recipe: Recipe, params: Params, path: Path, side: int = 10) -> N
     """Draw side x side decoded samples of N(0, I): the shipped output, and p beside it."""
     z = np.random.default_rng(1).standard_normal((side * side, recipe.widths[0]))
     u = np.asarray(last_preactivation(recipe, params, jnp.asarray(z, jnp.float32)), np.float64)
-    panels = [1 / (1 + np.exp(recipe.shift - u))]
-    if recipe.activations[-1] != "sigmoid":
-        panels.insert(0, np.clip(u, 0, 1))
+    ink = 1 / (1 + np.exp(recipe.shift - u))
+    panels = [ink] if recipe.activations[-1] == "sigmoid" else [np.clip(u, 0, 1), ink]
     # Axes: panel, row and column of the grid, row and column of a digit.
     tiles = (255 * np.stack(panels)).astype(np.uint8).reshape(-1, side, side, 28, 28)
     pixels = tiles.transpose(1, 3, 0, 2, 4).reshape(28 * side, -1)
@@ -211,15 +216,13 @@ def measured(recipe: Recipe, params: Params, test: np.ndarray) -> dict[str, Any]
     """Test losses in nats, and what inversion asks of the weights."""
     x = jnp.asarray(test.reshape(len(test), -1), jnp.float32) / 255.0
     binary = (jax.random.uniform(jax.random.key(7), x.shape, x.dtype) < x).astype(x.dtype)
-    bce_mean, kl = terms(recipe, params, x, None)
-    bce_sample, _ = terms(recipe, params, x, jax.random.key(8))
-    bce_binary, _ = terms(recipe, params, binary, jax.random.key(8))
-    z = np.random.default_rng(2).standard_normal((1000, recipe.widths[0])).astype(np.float32)
+    bce, kl = terms(recipe, params, x, None)
+    z = np.random.default_rng(2).standard_normal((CODES, recipe.widths[0])).astype(np.float32)
     fixed = np.ones(len(z), dtype=bool)
     figures: dict[str, Any] = {
-        "bce_at_mean": float(bce_mean),
-        "bce_at_sample": float(bce_sample),
-        "bce_at_binary": float(bce_binary),
+        "bce_at_mean": float(bce),
+        "bce_at_sample": float(terms(recipe, params, x, jax.random.key(8))[0]),
+        "bce_at_binary": float(terms(recipe, params, binary, jax.random.key(8))[0]),
         "kl": float(kl),
         "condition": [],
         "dead_units": [],
@@ -235,8 +238,7 @@ def measured(recipe: Recipe, params: Params, test: np.ndarray) -> dict[str, Any]
         else:  # invertible: every row counts
             fixed &= np.linalg.matrix_rank(w) == w.shape[1]
         h = np.where(u > 0, u, recipe.slope * u)
-    figures["identifiable"] = float(fixed.mean())
-    return figures
+    return figures | {"identifiable": float(fixed.mean())}
 
 
 def card(name: str, recipe: Recipe, epochs: int, seed: int, note: str, f: dict[str, Any]) -> str:
@@ -261,8 +263,8 @@ about 75-105); at q's mean {f["bce_at_mean"]:.1f}; with binarised pixels {f["bce
 | test KL | {f["kl"]:.1f} nats |
 | test BCE at a sample + KL (negative ELBO) | {f["bce_at_sample"] + f["kl"]:.1f} nats |
 | sigma_max / sigma_min of each W | {", ".join(f"{c:.1f}" for c in f["condition"])} |
-| units never positive on 1,000 codes, by layer | {", ".join(map(str, f["dead_units"]))} |
-| codes fixed layer by layer, of 1,000 | {100 * f["identifiable"]:.1f} % |
+| units never positive on {CODES:,} codes, by layer | {", ".join(map(str, f["dead_units"]))} |
+| codes fixed layer by layer, of {CODES:,} | {100 * f["identifiable"]:.1f} % |
 
 Here u is the last layer's pre-activation, which the shipped last activation reads. Codes are draws
 of N(0, I), fixed where in every layer the rows whose pre-activation the output determines (for ReLU
@@ -281,15 +283,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/mnist"))
     arguments = parser.parse_args()
-    data = load_mnist(arguments.mnist)
-    recipe, out, name = RECIPES[arguments.name], arguments.out, arguments.name
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint = out / f"{name}-{arguments.epochs}-{arguments.seed}.checkpoint"
-    params = train(recipe, data.train, arguments.epochs, arguments.seed, checkpoint, None)
+    name, out, epochs, seed = arguments.name, arguments.out, arguments.epochs, arguments.seed
+    recipe, data = RECIPES[name], load_mnist(arguments.mnist)
+    print(f"MNIST: {data.note}")
+    checkpoint = out / f"{name}-{epochs}-{seed}.checkpoint"
+    params = train(recipe, data.train, epochs, seed, checkpoint, None)
     metadata = {"format": "jaxinv", "activations": json.dumps(list(recipe.activations))}
     write_atomically(out / f"{name}.safetensors", save(decoder(recipe, params), metadata))
     figures = measured(recipe, params, data.test)
-    text = card(name, recipe, arguments.epochs, arguments.seed, data.note, figures)
+    text = card(name, recipe, epochs, seed, data.note, figures)
     write_atomically(out / f"{name}.md", text.encode())
     sample_grid(recipe, params, out / f"{name}.png")
     print(json.dumps({"name": name, **figures}))

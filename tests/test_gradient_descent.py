@@ -106,13 +106,13 @@ def test_one_step_follows_the_gradient_of_the_weighted_masked_loss() -> None:
         for w, b, name in layers:
             u = points @ w.T + b
             points = np.tanh(u) if name == "tanh" else np.where(u > 0, u, 0.2 * u)
-        return np.asarray((weights * mask * (points - x) ** 2).sum(axis=1))
+        return np.asarray((mask * (weights * (points - x)) ** 2).sum(axis=1))
 
     h = 1e-6
     numerical = [(loss(z + h * e) - loss(z - h * e)) / (2 * h) for e in np.eye(4)]
     np.testing.assert_allclose(gradient, np.transpose(numerical), rtol=1e-6, atol=1e-8)
     jacobian = np.asarray(generator.jacobian(z))
-    misfit = weights * mask * (observe(generator, z) - x)
+    misfit = weights**2 * mask * (observe(generator, z) - x)
     np.testing.assert_allclose(
         gradient, 2 * np.einsum("bnk,bn->bk", jacobian, misfit), rtol=1e-10, atol=1e-12
     )
@@ -143,7 +143,7 @@ def test_a_weight_of_zero_is_a_mask() -> None:
 
 def test_restarts_find_what_one_start_misses() -> None:
     x = observe(TIGHT, codes(TIGHT, 16))
-    once, often = (run(TIGHT, x, GradientDescent(0.3, steps=300, restarts=n)) for n in (1, 6))
+    once, often = (run(TIGHT, x, GradientDescent(restarts=n)) for n in (1, 6))
     assert 0 < np.asarray(once.ok).sum() < np.asarray(often.ok).sum()
     # The first of the six starts is the single one, so no row is worse off.
     assert np.asarray(often.ok)[np.asarray(once.ok)].all()

@@ -100,7 +100,7 @@ def error_bound(
     initial_tolerance: float | None = None,
     least_squares: bool = False,
     solver_error: float = 0.0,
-    effort: Effort = "thorough",
+    effort: Effort = "fast",
 ) -> ErrorBound:
     r"""How far from a known code z* a layer-wise inversion of G(z*) + e can end, ||e||_p <= noise.
 
@@ -152,7 +152,7 @@ def observed_error_bound(
     *,
     least_squares: bool = False,
     solver_error: float = 0.0,
-    effort: Effort = "thorough",
+    effort: Effort = "fast",
 ) -> ErrorBound:
     r"""The bound of `error_bound` from what an inversion saw, without the true code.
 

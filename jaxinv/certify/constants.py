@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-import scipy.sparse as sparse
 from jaxtyping import Float
+from scipy import sparse
 from scipy.optimize import linprog
 
 Norm = Literal["linf", "l1", "l2"]
 Effort = Literal["fast", "thorough"]
 
 ORDER: dict[Norm, float] = {"linf": np.inf, "l1": 1, "l2": 2}
+
+ROUNDING = float(np.finfo(np.float64).eps)
 
 # Beyond these sizes the l1 programs take more than a few seconds.
 SIGN_COLUMNS = 8
@@ -54,7 +56,7 @@ class SampledUpperEstimate:
     directions: int
 
 
-def lower_bound(weight: Any, norm: Norm, effort: Effort = "thorough") -> LowerBound:
+def lower_bound(weight: Any, norm: Norm, effort: Effort = "fast") -> LowerBound:
     r"""A proven lower bound of c_p = min_z ||W z||_p / ||z||_p (Assumptions 1 and 2).
 
     W has shape (m, k): a weight matrix, or its active rows. "fast" takes the pseudo-inverse as L,
@@ -127,7 +129,7 @@ def _proven_by(left: Float[np.ndarray, "k m"], w: Float[np.ndarray, "m k"], norm
     order = ORDER[norm]
     # Every inner product of length m is off by at most gamma |L| |W|, gamma about m units of
     # rounding; the factor 2 covers the sums and divisions that follow.
-    gamma = 2.0 * (rows + columns + 2) * np.finfo(np.float64).eps
+    gamma = 2.0 * (rows + columns + 2) * ROUNDING
     defect = np.abs(left @ w - np.eye(columns)) + gamma * (np.abs(left) @ np.abs(w))
     rho = float(np.linalg.norm(defect, order))
     size = float(np.linalg.norm(left, order)) * (1.0 + gamma)
@@ -137,7 +139,7 @@ def _proven_by(left: Float[np.ndarray, "k m"], w: Float[np.ndarray, "m k"], norm
 def _smallest_singular_value(w: Float[np.ndarray, "m k"]) -> LowerBound:
     singular = np.linalg.svd(w, compute_uv=False)
     # Computed singular values are exact for a matrix within this distance of W.
-    rounding = 4.0 * max(w.shape) * np.finfo(np.float64).eps * float(singular[0])
+    rounding = 4.0 * max(w.shape) * ROUNDING * float(singular[0])
     value = float(singular[-1]) - rounding
     if value <= 0.0:
         return LowerBound(0.0, "l2")
@@ -151,19 +153,14 @@ def _linf_programs(
     left = pseudo_inverse.copy()
     witnessed = np.inf
     for i in range(columns):
-        answer = linprog(
-            np.ones(2 * rows),
-            A_eq=np.hstack([w.T, -w.T]),
-            b_eq=np.eye(columns)[i],
-            method="highs",
-        )
-        if answer.status != 0:
+        answer = _solved(np.ones(2 * rows), A_eq=np.hstack([w.T, -w.T]), b_eq=np.eye(columns)[i])
+        if answer is None:
             continue
         left[i] = answer.x[:rows] - answer.x[rows:]
-        z = answer.eqlin.marginals
-        if np.abs(z).max() > 0:
-            witnessed = min(witnessed, np.abs(w @ z).max() / np.abs(z).max())
-    return _better_of(_exactly_inverse(left, w, pseudo_inverse), pseudo_inverse, w, "linf", witnessed)
+        witnessed = min(witnessed, _ratio(w, answer.eqlin.marginals, np.inf))
+    return _better_of(
+        _exactly_inverse(left, w, pseudo_inverse), pseudo_inverse, w, "linf", witnessed
+    )
 
 
 def _l1_programs(
@@ -203,20 +200,19 @@ def _smallest_column_sums(
     """The L with L W = I whose largest column sum of |L_ij|, the norm for p = 1, is smallest."""
     rows, columns = w.shape
     entries = columns * rows
-    inverse = sparse.kron(sparse.eye_array(columns), sparse.csr_array(w.T))
+    inverse = sparse.kron(sparse.eye_array(columns), w.T)
     column_sums = sparse.kron(np.ones((1, columns)), sparse.eye_array(rows))
-    answer = linprog(
+    answer = _solved(
         np.append(np.zeros(2 * entries), 1.0),
-        A_ub=sparse.hstack([column_sums, column_sums, -np.ones((rows, 1))]),
+        A_ub=sparse.hstack([column_sums, column_sums, sparse.csr_array(-np.ones((rows, 1)))]),
         b_ub=np.zeros(rows),
-        A_eq=sparse.hstack([inverse, -inverse, np.zeros((columns**2, 1))]),
+        A_eq=sparse.hstack([inverse, -inverse, sparse.csr_array((columns**2, 1))]),
         b_eq=np.eye(columns).ravel(),
-        method="highs",
     )
-    if answer.status != 0:
+    if answer is None:
         return pseudo_inverse
-    left: np.ndarray = answer.x[:entries] - answer.x[entries:-1]
-    return left.reshape(columns, rows)
+    left: np.ndarray = (answer.x[:entries] - answer.x[entries:-1]).reshape(columns, rows)
+    return left
 
 
 def _sign_programs(
@@ -235,30 +231,38 @@ def _sign_programs(
     signs = np.where(bits, -1.0, 1.0)
     multipliers = signs @ left
     sizes = np.abs(multipliers).max(axis=1)
-    # W z scaled to norm 1 by every program's own z, the closest to c_1 seen so far.
     largest, witnessed = 0.0, np.inf
     for index in np.argsort(-sizes):
         if sizes[index] <= largest:
             break
-        answer = linprog(
+        # With y scaled to |y_j| <= 1, W' y = tau s, and the largest tau is 1 / min ||y||_inf.
+        answer = _solved(
             np.append(np.zeros(rows), -1.0),
             A_eq=np.hstack([w.T, -signs[index][:, None]]),
             b_eq=np.zeros(columns),
             bounds=[(-1.0, 1.0)] * rows + [(0.0, None)],
-            method="highs",
         )
-        if answer.status == 0 and answer.x[-1] > 0:
+        if answer is not None and answer.x[-1] > 0:
             y = answer.x[:-1] / answer.x[-1]
             y = y + (signs[index] - y @ w) @ pseudo_inverse
             if np.abs(y).max() < sizes[index]:
                 multipliers[index], sizes[index] = y, np.abs(y).max()
-            z = answer.eqlin.marginals
-            if np.abs(z).sum() > 0:
-                witnessed = min(witnessed, np.abs(w @ z).sum() / np.abs(z).sum())
+            witnessed = min(witnessed, _ratio(w, answer.eqlin.marginals, 1))
         largest = max(largest, sizes[index])
-    gamma = 2.0 * (rows + columns + 2) * np.finfo(np.float64).eps
+    gamma = 2.0 * (rows + columns + 2) * ROUNDING
     defect = np.abs(multipliers @ w - signs) + gamma * (np.abs(multipliers) @ np.abs(w))
     rho = defect.max(axis=1)
     proven = float(((1.0 - rho) / (sizes * (1.0 + gamma))).min())
     value = max(proven, _proven_by(left, w, "l1"), _proven_by(pseudo_inverse, w, "l1"))
     return LowerBound(value, "l1", exact=bool(witnessed <= (1.0 + 1e-6) * value))
+
+
+def _solved(cost: np.ndarray, **constraints: Any) -> Any:
+    """HiGHS's answer, or None where it has none; its word is checked by what is proven from it."""
+    answer = linprog(cost, method="highs", **constraints)
+    return answer if answer.status == 0 else None
+
+
+def _ratio(w: Float[np.ndarray, "m k"], z: Float[np.ndarray, " k"], order: float) -> float:
+    size = float(np.linalg.norm(z, order))
+    return float(np.linalg.norm(w @ z, order)) / size if size > 0.0 else np.inf

@@ -36,14 +36,14 @@ def corollary_1_noise_limit(generator: Generator, latent: Any) -> NoiseLimit:
 
         ||e||_2 < (c_2 / 2)^d ||z*||_2 / 16
 
-    with probability 1 - exp(-Omega(k)) over Gaussian weights, n_i >= 5 n_{i-1}. The printed limit
-    carries a further factor sqrt(k), and a range of c_2 up to 2; sigma_min of active Gaussian rows
-    stays below 1, so the printed limit would let noise through that is larger than the signal.
+    with probability 1 - exp(-Omega(k)) over Gaussian weights, n_i >= 5 n_{i-1}. At this limit the
+    promised relative error is 1/16. With the further factor sqrt(k) that is printed it would be
+    sqrt(k) / 16, which z = 0 achieves from k = 256 on.
 
-    This limit is necessary in scale but proves nothing by itself: a layer's outputs are of size
-    ||z||_2 / sqrt(n_i), and noise of 2-norm ||z||_2 / 16 in a single entry switches any row on
-    once n_i is in the hundreds. `error_bound` checks the rows; `largest_noise` says how far they
-    carry. latent: (k,). Raises ValueError like `error_bound`.
+    The limit alone proves nothing: a layer's outputs are of size ||z||_2 / sqrt(n_i), so noise of
+    2-norm ||z||_2 / 16 in a single entry switches any row on once the layer is wide. `error_bound`
+    checks the rows, and `largest_noise` says how far they carry. latent: (k,). Raises ValueError
+    like `error_bound`.
     """
     z = np.asarray(latent, dtype=np.float64)
     if z.shape != (generator.latent_size,) or not np.isfinite(z).all():

@@ -13,6 +13,7 @@ This is for one fixed code. "For all codes at once", as injective would mean, ne
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import rel_entr
@@ -43,11 +44,8 @@ def recovery_probability(widths: Iterable[int]) -> RecoveryProbability:
     sizes = tuple(widths)
     if len(sizes) < 2 or any(int(n) != n or n < 1 for n in sizes):
         raise ValueError(f"widths {sizes} must be two or more positive whole numbers, k first")
-    layers = tuple(
-        float(binom.sf(inputs - 1, width, 0.5))
-        for inputs, width in zip(sizes[:-1], sizes[1:], strict=True)
-    )
-    tails = (_tail(inputs, width) for inputs, width in zip(sizes[:-1], sizes[1:], strict=True))
+    layers = tuple(float(binom.sf(inputs - 1, width, 0.5)) for inputs, width in pairwise(sizes))
+    tails = (_tail(inputs, width) for inputs, width in pairwise(sizes))
     return RecoveryProbability(float(np.prod(layers)), layers, max(0.0, 1.0 - sum(tails)))
 
 

@@ -55,13 +55,13 @@ def gradient_descent(
 ) -> Inversion:
     """Minimise the weighted squared distance from random starting points, keep the best run.
 
-    L(z) = sum_j m_j w_j (G(z)_j - x_j)^2,    z <- z + update(grad L(z)),
+    L(z) = sum_j m_j (w_j (G(z)_j - x_j))^2,    z <- z + update(grad L(z)),
 
     m the mask and w the weights. A run stops where ||grad L||_2 <= gradient_tolerance, at the step
     limit, where the loss overflows, or when another run of its observation has converged to a
     point that solves it. A run's result is the point it converged to, else the best it saw.
 
-    Status: SOLVED where sqrt(L(z)) <= tolerance * sqrt(sum_j m_j w_j x_j^2), recomputed from the
+    Status: SOLVED where sqrt(L(z)) <= tolerance * sqrt(sum_j m_j (w_j x_j)^2), recomputed from the
     latent returned: the generator reproduces the observation, whatever stopped the run. INEXACT
     where the best run converged to a stationary point that does not (a local minimum, a dead
     region, or noise). STEP_LIMIT where the limit came first; a ReLU net's local minima lie at kinks
@@ -140,47 +140,10 @@ def descend(
     return jax.lax.while_loop(lambda s: running(s).any(), step, state)
 
 
-class _Evaluation(NamedTuple):
-    """Loss and gradient at a point of every run, and what they say about stopping."""
-
-    loss: Float[Array, "batch R"]
-    gradient: Float[Array, "batch R k"]
-    converged: Bool[Array, "batch R"]
-    diverged: Bool[Array, "batch R"]
-
-
-def _evaluate(generator: Generator, target: Target, z: Array, tolerance: float) -> _Evaluation:
-    """L(z) and grad L(z) = 2 J'(m w (G(z) - x)), both exact on the cell z lies in."""
-    runs = jax.tree.map(lambda leaf: leaf[:, None, :], target)
-    image, pull_back = jax.vjp(partial(forward, generator), z)
-    misfit = _misfit(runs, image)
-    loss = (runs.weight * misfit**2).sum(axis=-1)
-    (gradient,) = pull_back(2.0 * runs.weight * misfit)
-    norm = jnp.linalg.norm(gradient, axis=-1)
-    return _Evaluation(loss, gradient, norm <= tolerance, ~jnp.isfinite(loss + norm))
-
-
-def _loss(generator: Generator, target: Target, z: Array) -> Array:
-    """L(z) for targets and latents with the same leading axes, if any."""
-    return (target.weight * _misfit(target, forward(generator, z)) ** 2).sum(axis=-1)
-
-
-def _misfit(target: Target, image: Array) -> Array:
-    # Selected, not multiplied: a row that is not observed may hold anything, NaN included.
-    return jnp.where(target.mask, image - target.observation, 0.0)
-
-
-def _solved_loss(target: Target, tolerance: float) -> Float[Array, " batch"]:
-    """The largest loss that counts as a solution."""
-    observed = jnp.where(target.mask, target.observation, 0.0)
-    return tolerance**2 * (target.weight * observed**2).sum(axis=-1)
-
-
-@partial(jax.jit, static_argnames="method")
-def _best_run(
-    generator: Generator, target: Target, starts: Array, method: GradientDescent
+def keep_best(
+    generator: Generator, target: Target, runs: Descent, method: GradientDescent
 ) -> Inversion:
-    runs = descend(generator, target, starts, method)
+    """Each observation's run of the lowest loss, and what to call it (traced, as `descend` is)."""
     latent = jnp.where(runs.converged[..., None], runs.latent, runs.best_latent)
     loss = jnp.where(runs.converged, runs.loss, runs.best_loss)
     # A diverged run's best point is no result: that run never came near anything.
@@ -201,6 +164,49 @@ def _best_run(
         undetermined=jnp.zeros_like(status, jnp.int32),
         residual=jnp.linalg.norm(_misfit(target, forward(generator, latent)), axis=-1),
     )
+
+
+class _Evaluation(NamedTuple):
+    """Loss and gradient at a point of every run, and what they say about stopping."""
+
+    loss: Float[Array, "batch R"]
+    gradient: Float[Array, "batch R k"]
+    converged: Bool[Array, "batch R"]
+    diverged: Bool[Array, "batch R"]
+
+
+def _evaluate(generator: Generator, target: Target, z: Array, tolerance: float) -> _Evaluation:
+    """L(z) and grad L(z) = 2 J'(m w^2 (G(z) - x)), both exact on the cell z lies in."""
+    runs = jax.tree.map(lambda leaf: leaf[:, None, :], target)
+    image, pull_back = jax.vjp(partial(forward, generator), z)
+    misfit = runs.weight * _misfit(runs, image)
+    loss = (misfit**2).sum(axis=-1)
+    (gradient,) = pull_back(2.0 * runs.weight * misfit)
+    norm = jnp.linalg.norm(gradient, axis=-1)
+    return _Evaluation(loss, gradient, norm <= tolerance, ~jnp.isfinite(loss + norm))
+
+
+def _loss(generator: Generator, target: Target, z: Array) -> Array:
+    """L(z) for targets and latents with the same leading axes, if any."""
+    return ((target.weight * _misfit(target, forward(generator, z))) ** 2).sum(axis=-1)
+
+
+def _misfit(target: Target, image: Array) -> Array:
+    # Selected, not multiplied: a row that is not observed may hold anything, NaN included.
+    return jnp.where(target.mask, image - target.observation, 0.0)
+
+
+def _solved_loss(target: Target, tolerance: float) -> Float[Array, " batch"]:
+    """The largest loss that counts as a solution."""
+    observed = jnp.where(target.mask, target.observation, 0.0)
+    return tolerance**2 * ((target.weight * observed) ** 2).sum(axis=-1)
+
+
+@partial(jax.jit, static_argnames="method")
+def _best_run(
+    generator: Generator, target: Target, starts: Array, method: GradientDescent
+) -> Inversion:
+    return keep_best(generator, target, descend(generator, target, starts, method), method)
 
 
 def _per_run(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,12 +1,12 @@
 """Batched masked least squares min_z ||D (W z - t)||_2 over each observation's active rows.
 
-On the device: the normal matrix M = W' D^2 W, scaled to a unit diagonal, one Cholesky factor, and
-steps of iterative refinement on the residual of the least-squares problem itself,
+On the device: the normal matrix M = W' D^2 W, scaled to a unit diagonal, its inverse, and steps of
+iterative refinement on the residual of the least-squares problem itself,
 
     z <- z + M^-1 W' D^2 (t - W z),
 
 which recovers what squaring the condition number loses as long as cond(D W)^2 eps < 1. Inverse
-iteration with the same factor estimates the smallest eigenvalue. Observations whose estimate is
+iteration with it estimates the smallest eigenvalue. Observations whose estimate is
 small, or which have fewer active rows than unknowns, are decided on the host by the singular
 values of their own rows: exact rank, minimum-norm solution.
 """
@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.layerwise.active_rows import LinearRows
 from jaxinv.normal_matrix import normal_matrices
+from jaxinv.spd_inverse import spd_inverse
 
 REFINEMENTS = 3
 INVERSE_ITERATIONS = 3
@@ -74,13 +75,10 @@ def _refined(
     diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
     unit = jnp.where(diagonal > 0, 1.0 / jnp.sqrt(diagonal), 1.0)
     scaled = unit[:, :, None] * normal * unit[:, None, :] + ridge * jnp.eye(matrix.shape[1])
-    factor = jax.lax.linalg.cholesky(scaled, symmetrize_input=False)
+    inverse = spd_inverse(scaled)
 
     def divide(v: Array) -> Array:
-        half = jax.lax.linalg.triangular_solve(factor, v[..., None], left_side=True, lower=True)
-        return jax.lax.linalg.triangular_solve(
-            factor, half, left_side=True, lower=True, transpose_a=True
-        )[..., 0]
+        return jnp.einsum("bij,bj->bi", inverse, v, precision="highest")
 
     latent = jnp.zeros((len(target), matrix.shape[1]), matrix.dtype)
     for _ in range(1 + REFINEMENTS):
