@@ -86,7 +86,9 @@ def test_the_command_writes_weights_card_and_grid(
     train_mnist.main()
 
     widths = [int(n) for n in name.split("-")[2:]]
-    expected = {f"W{i}": (rows, columns) for i, (columns, rows) in enumerate(pairwise(widths))}
+    expected: dict[str, tuple[int, ...]] = {
+        f"W{i}": (rows, columns) for i, (columns, rows) in enumerate(pairwise(widths))
+    }
     if name == "mnist-vae-20-400-784":
         expected |= {"b0": (400,), "b1": (784,)}
     with safe_open(out / f"{name}.safetensors", framework="numpy") as file:

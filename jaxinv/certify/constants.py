@@ -191,7 +191,8 @@ def _exactly_inverse(
     pseudo_inverse: Float[np.ndarray, "k m"],
 ) -> Float[np.ndarray, "k m"]:
     """L + (I - L W) W^+: a solver leaves L W about 1e-9 from I, this leaves rounding."""
-    return left + (np.eye(w.shape[1]) - left @ w) @ pseudo_inverse
+    corrected: np.ndarray = left + (np.eye(w.shape[1]) - left @ w) @ pseudo_inverse
+    return corrected
 
 
 def _smallest_column_sums(

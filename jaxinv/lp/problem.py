@@ -149,6 +149,13 @@ class LPSolution:
         """The answers of some instances only."""
         return LPSolution(*(getattr(self, f.name)[index] for f in fields(self)))
 
+    def replaced(self, index: "Int[np.ndarray, ' m']", other: "LPSolution") -> "LPSolution":
+        """The same answers with those of some instances exchanged."""
+        merged = {f.name: getattr(self, f.name).copy() for f in fields(self)}
+        for name, values in merged.items():
+            values[index] = getattr(other, name)
+        return LPSolution(**merged)
+
     def uncentred(
         self, centre: Float[np.ndarray, "B k"], scale: Float[np.ndarray, " B"]
     ) -> "LPSolution":
