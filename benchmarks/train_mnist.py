@@ -23,11 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from mnist import load_mnist, write_atomically
 from PIL import Image
 from rich.progress import Progress
 from safetensors import safe_open
 from safetensors.numpy import save
+
+from mnist import load_mnist, write_atomically
 
 Params = dict[str, jax.Array]
 Pair = tuple[jax.Array, jax.Array]
@@ -54,8 +55,8 @@ class Recipe:
 
 RECIPES = {
     # A ReLU tells nothing of a row that it cuts off. Unshifted, a thin digit leaves fewer than 60
-    # pixels above zero; rows of W0 that lean one way leave some codes fewer than 20 hidden units:
-    # hence a shift and a centring here.
+    # pixels above zero (hence the shift of 2); rows of W0 that lean one way leave some codes fewer
+    # than 20 hidden units (hence the centring of 3).
     "mnist-relu-20-60-784": Recipe((20, 60, 784), 0.0, False, ("relu", "relu"), 2.0, 3.0),
     "mnist-leaky-20-200-500-784": Recipe((20, 200, 500, 784), 0.1, False, ("leaky_relu:0.1",) * 3),
     "mnist-vae-20-400-784": Recipe((20, 400, 784), 0.0, True, ("relu", "sigmoid")),
@@ -243,7 +244,7 @@ def measured(recipe: Recipe, params: Params, test: np.ndarray) -> dict[str, Any]
 def card(name: str, recipe: Recipe, epochs: int, seed: int, note: str, f: dict[str, Any]) -> str:
     """The model card that stands beside the weights."""
     target = f"u - {recipe.shift:g}" if recipe.shift else "u"
-    extra = f" + {recipe.centring:g} x |mean unit row of W0|^2" if recipe.centring else ""
+    extra = f" + {recipe.centring:g} x norm(mean unit row of W0)^2" if recipe.centring else ""
     return f"""# {name}
 
 Decoder of a variational autoencoder of MNIST digits, {"-".join(map(str, recipe.widths))},
@@ -290,8 +291,9 @@ def main() -> None:
     metadata = {"format": "jaxinv", "activations": json.dumps(list(recipe.activations))}
     write_atomically(out / f"{name}.safetensors", save(decoder(recipe, params), metadata))
     figures = measured(recipe, params, data.test)
-    card_text = card(name, recipe, epochs, seed, data.note, figures)
-    write_atomically(out / f"{name}.md", card_text.encode())
+    write_atomically(
+        out / f"{name}.md", card(name, recipe, epochs, seed, data.note, figures).encode()
+    )
     sample_grid(recipe, params, out / f"{name}.png")
     print(json.dumps({"name": name, **figures}))
 

@@ -137,9 +137,7 @@ class Generator:
         return cls(tuple(built))
 
     @classmethod
-    def random(
-        cls, widths: Iterable[int], seed: int = 0, activation: str = "relu"
-    ) -> "Generator":
+    def random(cls, widths: Iterable[int], seed: int = 0, activation: str = "relu") -> "Generator":
         """Draw W_i with entries N(0, 1/n_i) and no bias, widths = (k, n_1, ..., n_d)."""
         widths = tuple(int(n) for n in widths)
         if len(widths) < 2 or min(widths) < 1:

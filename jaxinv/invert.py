@@ -145,7 +145,7 @@ def _invert_chunk(
     """One chunk, padded to `size` rows; padding is never live and costs no linear program."""
     padding = ((0, size - len(rows)), (0, 0))
     seen = np.where(row_weight > 0, rows, 0.0)
-    live = np.isfinite(seen).all(-1) & (row_weight > 0).any(-1)
+    live = np.asarray(np.isfinite(seen).all(-1) & (row_weight > 0).any(-1))
     x = np.pad(np.where(live[:, None], seen, 0.0), padding)
     weight = np.pad(row_weight, padding)
     # enable_x64 holds for one thread: each worker sets its own.

@@ -23,7 +23,7 @@ class ClarabelPool:
     """
 
     threads: int | None = None
-    tolerance: float = 1e-10
+    tolerance: float = 1e-8
     time_limit: float = 300.0
 
     def __post_init__(self) -> None:

@@ -46,16 +46,16 @@ def test_thorough_is_exact_for_two_columns(norm: Norm) -> None:
 @pytest.mark.parametrize(("norm", "axis"), [("linf", 1), ("l1", 0)])
 @pytest.mark.parametrize("effort", ["fast", "thorough"])
 def test_ill_conditioned_constants_stay_below_the_truth(norm: Norm, axis: int, effort: Any) -> None:
-    # The inverse of a Hilbert matrix is a matrix of integers, so the truth has no rounding;
-    # the float Hilbert matrix differs from the rational one by far less than the factor 2.
-    for size in (3, 5, 7, 12):
+    # The inverse of a Hilbert matrix is a matrix of integers, so the truth has no rounding; that of
+    # the matrix itself moves it by the condition number, 5e8 at size 7.
+    for size in (3, 5, 7):
         inverse = invhilbert(size, exact=True)
         sums = [int(sum(abs(int(v)) for v in row)) for row in (inverse if axis else inverse.T)]
         truth = float(Fraction(1, max(sums)))
         value = lower_bound(hilbert(size), norm, effort).value
-        assert 0 <= value <= 2 * truth
-        if size <= 7:
-            assert value >= truth * (1 - 1e-3)
+        assert truth * (1 - 1e-3) <= value <= truth * (1 + 1e-6)
+    # At size 12 (condition number 2e16) the product L W is nowhere near I: nothing is proven.
+    assert lower_bound(hilbert(12), norm, effort).value == 0.0
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -15,8 +15,9 @@ from safetensors import safe_open
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-import mnist
 import train_mnist
+
+import mnist
 
 ACTIVATIONS = {
     "mnist-relu-20-60-784": ["relu", "relu"],

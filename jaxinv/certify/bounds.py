@@ -16,8 +16,8 @@ p = inf does not need t >= eps. Algorithm 1 accepts the smallest t of its grid w
 At t >= eps step 1 holds, so t never exceeds the first grid point above eps; and at t < eps the
 accepted slack is at most t < eps by itself. A = {j : y_j > max(t, eps)} serves both cases.
 
-Weights act as W' z here, W of shape (n_i, n_{i-1}); biases cancel in step 2. A row is in A for
-certain when its clean value exceeds max(t) + eps: 2 eps of the paper becomes (1 + growth) eps.
+W_i has shape (n_i, n_{i-1}), and biases cancel in step 2. Before an observation is seen, a row is
+in A for certain when its clean value exceeds t + eps: with a grid, (1 + growth) eps and not 2 eps.
 
 LeakyReLU, slope c, p = inf: every z that is feasible at t has |phi(u_j) - y_j| <= t on all rows, so
 |phi(u_j) - phi(u*_j)| <= t + eps, and ||D W (z - z*)||_inf <= t + eps with D_j = 1 on rows that are
@@ -108,7 +108,8 @@ def error_bound(
 
     with A_i the rows whose clean value exceeds tolerance_i + noise_i (derivation: this module's
     head). "linf" is Theorem 3 for Algorithm 1, whose tolerances lie on the grid initial_tolerance *
-    growth^t; growth defaults to 1.2, initial_tolerance to 1e-6 of the largest value seen. "l1" is
+    growth^t, anew at each layer; growth defaults to 1.2, initial_tolerance to 1e-6 of the largest
+    value seen. "l1" is
     Theorem 4 and "l2" Corollary 1, for programs whose threshold at layer i lies between `noise` and
     `tolerance` of that layer's `LayerBound`; growth, their ratio, defaults to 1, and
     initial_tolerance to 0. least_squares ("l2" only): for least squares over the active rows, noise

@@ -25,7 +25,7 @@ from jaxinv.methods import Solver
 
 # delta* <= eps is decided up to the accuracy to which delta* is certified.
 ACCEPT = 1.0 + 1e-7
-LEAST_SCALE = 1e-12  # of max|x|: the smallest unit a program is rescaled to
+LEAST_SCALE = 1e-9  # of max|x|: the smallest unit a program is rescaled to, rounding of the data
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,13 @@ class Search:
     """Where the search stands, one entry an observation (written in place, row by row).
 
     rejected, accepted: grid steps known to fail and to succeed. solved_at: the grid step whose
-    program `latent` solves, -1 before the first. free: dimension of that program's optimal set.
+    program `latent` solves, -1 before the first. hint: the step that the last delta* names. free: dimension of that program's optimal set.
     """
 
     rejected: Int[np.ndarray, " B"]
     accepted: Int[np.ndarray, " B"]
     solved_at: Int[np.ndarray, " B"]
+    hint: Int[np.ndarray, " B"]
     latent: Float[np.ndarray, "B k"]
     free: Int[np.ndarray, " B"]
     failed: Bool[np.ndarray, " B"]
@@ -166,6 +167,7 @@ def _begin(grid: Grid, live: np.ndarray, columns: int) -> Search:
         rejected=np.where(live, -1, grid.last + 1),
         accepted=grid.last + 1,
         solved_at=np.full(batch, -1),
+        hint=np.full(batch, -1),
         latent=np.full((batch, columns), np.nan),
         free=np.zeros(batch, np.int64),
         failed=np.zeros(batch, bool),
@@ -190,10 +192,15 @@ def _lower_by_least_squares(program: LayerProgram, grid: Grid, search: Search) -
 def _next_probe(program: LayerProgram, search: Search, which: np.ndarray) -> np.ndarray:
     low, high = search.rejected[which], search.accepted[which]
     unsolved = search.solved_at[which] != high
-    # Accepted by proof alone needs its own program; otherwise try to reject the step below first.
-    below = np.where(program.monotone, (low + high) // 2, high - 1)
-    first_try = search.steps[which] <= 2
-    return np.where(unsolved, high, np.where(first_try, below, (low + high) // 2))
+    # Accepted by proof alone needs its own program. After that the last delta* is the best guess
+    # of where the answer lies, then the step below the accepted one, then the middle.
+    guess, middle = search.hint[which], (low + high) // 2
+    below = np.where(search.steps[which] <= 4, high - 1, middle)
+    if program.monotone:
+        below = middle
+    else:
+        below = np.where((guess > low) & (guess < high), guess, below)
+    return np.where(unsolved, high, below)
 
 
 def _learn(
@@ -211,6 +218,7 @@ def _learn(
     # What least squares proved outranks the last digits of delta*.
     proved = (t == search.accepted[which]) & (t <= grid.last[which])
     first = np.where(proved, np.minimum(first, t), first)
+    search.hint[which] = first
     down, up = _same_program(program, grid, search, which, t)
     same = (first <= up) & (np.maximum(first, down) < search.accepted[which] + 1)
     answer = np.maximum(first, down)

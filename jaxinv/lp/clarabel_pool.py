@@ -96,7 +96,7 @@ def _inequalities(
     cost = np.concatenate([problem.cost[i], np.ones(count)])
     kept = [block for block, values in zip(blocks, rhs, strict=True) if len(values)]
     matrix = sparse.bmat(kept, format="csc") if kept else sparse.csc_matrix((0, k + count))
-    return matrix, np.concatenate(rhs), cost
+    return sparse.csc_matrix(matrix), np.concatenate(rhs), cost
 
 
 def _slack_columns(slack: Slack, coefficient: np.ndarray, rows: np.ndarray) -> sparse.csr_matrix:

@@ -22,6 +22,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+NEGLIGIBLE = 1e-9  # a reduced cost this small, relative to its terms, is reported as `dual`
+
 
 class Slack(enum.Enum):
     """How the rows share their slack, which also fixes the objective."""
@@ -214,14 +216,16 @@ def certify(problem: IntervalLP, solution: LPSolution) -> Certificate:
             y_lower, y_upper = (y / np.maximum(price, 1.0) for y in (y_lower, y_upper))
         objective, primal = _objective(problem, z)
         reduced = problem.cost - problem.apply_adjoint(y_lower - y_upper)
+        size = np.abs(problem.matrix).max(axis=(-2, -1)) * (y_lower + y_upper).max(-1)
+        size = np.maximum(size, 1e-300)
         bound = np.where(reduced > 0, problem.box_lower, problem.box_upper)
-        free = ~np.isfinite(bound)
+        # A reduced cost of rounding size times a far bound would only blow up the gap.
+        free = ~np.isfinite(bound) | (np.abs(reduced) <= NEGLIGIBLE * size[:, None])
         dual_value = (
             np.where(has_lower, problem.lower, 0.0) * y_lower
             - np.where(has_upper, problem.upper, 0.0) * y_upper
         ).sum(-1) + (reduced * np.where(free, z, bound)).sum(-1)
-        size = np.abs(problem.matrix).max(axis=(-2, -1)) * (y_lower + y_upper).max(-1)
-        dual = np.where(free, np.abs(reduced), 0.0).max(-1) / np.maximum(size, 1e-300)
+        dual = np.where(free, np.abs(reduced), 0.0).max(-1) / size
         # Without slack the objective has no natural zero: rows of order one are its scale.
         unit = np.linalg.norm(problem.cost, axis=-1) if problem.slack is Slack.NONE else 0.0
         scale = np.maximum(np.maximum(np.abs(objective), problem.floor), unit)

@@ -7,11 +7,12 @@ from jaxtyping import Bool, Float, Int
 
 from jaxinv.lp import clarabel_pool
 from jaxinv.lp.optimal_face import face_dimension
-from jaxinv.lp.problem import IntervalLP, LPSolution, Slack, certify
+from jaxinv.lp.problem import Certificate, IntervalLP, LPSolution, Slack, certify
+from jaxinv.lp.vertex import to_vertex
 from jaxinv.methods import ClarabelPool, CvxpySolver, Solver
 
 FAR = 1e3  # in units of the recentred program
-LOOSER = (1e-9, 1e-8)
+TIGHTER = 1e-10
 CERTIFIED = 1e-8  # relative to max(optimum, floor), on the recentred program
 
 
@@ -55,14 +56,17 @@ def _near_sides(recentred: IntervalLP) -> IntervalLP:
     )
 
 
-def _second_opinions(solver: Solver) -> tuple[Solver, ...]:
-    """What is tried where no certificate holds: all sides, then Clarabel with looser demands.
-
-    Clarabel stalls on some programs short of a tight tolerance; its looser answer often passes
-    the same certificate.
-    """
-    pool = solver if isinstance(solver, ClarabelPool) else ClarabelPool()
-    return (solver, *(replace(pool, tolerance=t) for t in LOOSER if t > pool.tolerance))
+def _judged(problem: IntervalLP, solution: LPSolution) -> tuple[LPSolution, Certificate]:
+    """The answer or, where its own digits do not suffice, the vertex it points to."""
+    certificate = certify(problem, solution)
+    short = np.flatnonzero(solution.finished & ~certificate.holds(CERTIFIED))
+    if problem.slack is Slack.SHARED and short.size:
+        some = problem.take(short)
+        vertex = to_vertex(some, solution.take(short), certificate.objective[short])
+        better = certify(some, vertex).holds(CERTIFIED)
+        solution = solution.replaced(short[better], vertex.take(better))
+        certificate = certify(problem, solution)
+    return solution, certificate
 
 
 def solve_certified(
@@ -73,14 +77,12 @@ def solve_certified(
 ) -> CertifiedSolution:
     """Solve in w, z = centre + scale w, and keep an answer only with its recomputed certificate."""
     recentred = problem.recentred(centre, scale)
-    solution = run_backend(_near_sides(recentred), solver)
-    certificate = certify(recentred, solution)
+    solution, certificate = _judged(recentred, run_backend(_near_sides(recentred), solver))
     certified = certificate.holds(CERTIFIED)
-    for again in _second_opinions(solver):
+    if not certified.all():
         open_ = np.flatnonzero(~certified)
-        if not open_.size:
-            break
-        retried = run_backend(recentred.take(open_), again)
+        again = recentred.take(open_)
+        retried, _ = _judged(again, run_backend(again, ClarabelPool(tolerance=TIGHTER)))
         solution = solution.replaced(open_, retried)
         certificate = certify(recentred, solution)
         certified = certificate.holds(CERTIFIED)
@@ -90,9 +92,7 @@ def solve_certified(
         free[certified] = face_dimension(
             recentred.take(certified), solution.take(certified), slack[certified]
         )
-    latent = np.clip(
-        solution.uncentred(centre, scale).latent, problem.box_lower, problem.box_upper
-    )
+    latent = np.clip(solution.uncentred(centre, scale).latent, problem.box_lower, problem.box_upper)
     offset = (problem.cost * centre).sum(-1)
     return CertifiedSolution(
         latent,

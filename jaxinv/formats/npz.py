@@ -1,0 +1,23 @@
+"""Generators as .npz: arrays W0, b0, W1, ..., and "activations", an array of strings."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jaxinv.formats.arrays import read_npz
+from jaxinv.formats.tensors import from_tensors, to_tensors
+from jaxinv.generator import Generator
+
+
+def load(path: Path) -> Generator:
+    arrays = read_npz(path)
+    if "activations" not in arrays:
+        raise ValueError(f"{path} has no array 'activations'; it holds {sorted(arrays)}")
+    names = [str(name) for name in np.atleast_1d(arrays.pop("activations"))]
+    return from_tensors(str(path), arrays, names)
+
+
+def save(generator: Generator, path: Path) -> None:
+    tensors, names = to_tensors(generator)
+    with open(path, "wb") as file:
+        np.savez(file, allow_pickle=False, activations=np.array(names), **tensors)

@@ -1,0 +1,39 @@
+"""Generators as .safetensors: tensors W0, b0, W1, ..., and metadata "activations", a JSON list."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from jaxinv.formats.tensors import from_tensors, to_tensors
+from jaxinv.generator import Generator
+
+
+def load(path: Path) -> Generator:
+    tensors: dict[str, np.ndarray] = {}
+    try:
+        # The library checks the header's length and every offset against the file's size.
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                tensors[name] = file.get_tensor(name)
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable .safetensors file: {error}") from None
+    try:
+        names = json.loads(metadata["activations"])
+    except KeyError:
+        raise ValueError(
+            f'{path} has no metadata entry \'activations\', a JSON list such as ["relu", "sigmoid"]'
+        ) from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: metadata 'activations' is not JSON ({error})") from None
+    if not isinstance(names, list):
+        raise ValueError(f"{path}: metadata 'activations' is {names!r}; expected a JSON list")
+    return from_tensors(str(path), tensors, names)
+
+
+def save(generator: Generator, path: Path) -> None:
+    tensors, names = to_tensors(generator)
+    save_file(tensors, path, {"format": "jaxinv", "activations": json.dumps(names)})
