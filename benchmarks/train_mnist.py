@@ -54,9 +54,8 @@ class Recipe:
 
 
 RECIPES = {
-    # A ReLU tells nothing of a row that it cuts off. Unshifted, a thin digit leaves fewer than 60
-    # pixels above zero (hence the shift of 2); rows of W0 that lean one way leave some codes fewer
-    # than 20 hidden units (hence the centring of 3).
+    # A ReLU hides the rows it cuts off. The shift keeps 60 pixels of a thin digit above zero, the
+    # centring 20 hidden units of most codes.
     "mnist-relu-20-60-784": Recipe((20, 60, 784), 0.0, False, ("relu", "relu"), 2.0, 3.0),
     "mnist-leaky-20-200-500-784": Recipe((20, 200, 500, 784), 0.1, False, ("leaky_relu:0.1",) * 3),
     "mnist-vae-20-400-784": Recipe((20, 400, 784), 0.0, True, ("relu", "sigmoid")),
@@ -134,6 +133,8 @@ def train_epoch(
 
         def objective(params: Params) -> Pair:
             bce, kl = terms(recipe, params, x, code_key)
+            if not recipe.centring:
+                return bce + kl, bce + kl
             unit = params["W0"] / jnp.linalg.norm(params["W0"], axis=1, keepdims=True)
             return bce + kl + recipe.centring * jnp.sum(unit.mean(axis=0) ** 2), bce + kl
 
@@ -193,11 +194,6 @@ def train(
             if (epoch + 1) % 10 == 0 or epoch + 1 in (epochs, stop):
                 save_checkpoint(checkpoint, run, params, state, epoch + 1)
     return params
-
-
-def decoder(recipe: Recipe, params: Params) -> dict[str, np.ndarray]:
-    """The tensors that are shipped: W0, b0, W1, ..."""
-    return {k: np.asarray(v) for k, v in sorted(params.items()) if k[0] in "Wb"}
 
 
 def sample_grid(recipe: Recipe, params: Params, path: Path, side: int = 10) -> None:
@@ -288,8 +284,9 @@ def main() -> None:
     print(f"MNIST: {data.note}")
     checkpoint = out / f"{name}-{epochs}-{seed}.checkpoint"
     params = train(recipe, data.train, epochs, seed, checkpoint, None)
+    decoder = {k: np.asarray(v) for k, v in sorted(params.items()) if k[0] in "Wb"}
     metadata = {"format": "jaxinv", "activations": json.dumps(list(recipe.activations))}
-    write_atomically(out / f"{name}.safetensors", save(decoder(recipe, params), metadata))
+    write_atomically(out / f"{name}.safetensors", save(decoder, metadata))
     figures = measured(recipe, params, data.test)
     write_atomically(
         out / f"{name}.md", card(name, recipe, epochs, seed, data.note, figures).encode()

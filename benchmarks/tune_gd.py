@@ -3,11 +3,11 @@
     python benchmarks/tune_gd.py            # writes results/gd_tuning.json and gd_success.json
     python benchmarks/tune_gd.py --quick    # a minute, to see that it works; writes *_quick.json
 
-Success is ||z - z*||_2 / ||z*||_2 <= 1e-3, without noise. Tuning and success use different nets and
-codes. The grid has two stages: every optimizer, rate and schedule at one length and one start, then
-each optimizer's best at several lengths and restarts. A setting is better than another if it
-succeeds more often, then if it is SOLVED (relative residual 1e-6) more often, then if it takes fewer
-gradients.
+Success is ||z - z*||_2 / ||z*||_2 <= 1e-3, without noise. Tuning and success use different random
+nets and codes. The grid has two stages: every optimizer, rate and schedule at one length and one
+start, then each optimizer's best at several lengths and restarts. A setting is better than another
+if it succeeds more often, then if more rows are SOLVED (relative residual 1e-6), then if it takes
+fewer gradients.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """Theorem 1's reductions on every assignment of small formulas, and Example 1."""
 
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -186,9 +187,8 @@ class TestDimacs:
         ],
     )
     def test_malformed_text_says_where_and_what_to_do(self, text: str, message: str) -> None:
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match=re.escape(message)) as caught:
             parse_dimacs(text)
-        assert message in str(caught.value)
         assert len(str(caught.value)) < 300
 
     def test_a_packed_file_is_named(self, tmp_path: Path) -> None:

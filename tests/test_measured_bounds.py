@@ -101,7 +101,7 @@ def noise_vectors(
 
 
 def random_net(widths: tuple[int, ...], activation: str, seed: int, bias: float) -> Generator:
-    """Gaussian weights of variance 1 / n_i; the last word of "relu+identity" is the last layer's."""
+    """Gaussian weights of variance 1 / n_i; "relu+identity" has the identity in its last layer."""
     rng = np.random.default_rng(seed)
     first, _, last = activation.partition("+")
     names = [first] * (len(widths) - 2) + [last or first]

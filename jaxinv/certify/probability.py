@@ -2,13 +2,13 @@ r"""How likely a random net can be inverted at all, one layer at a time (Lemma 1
 
 A row of a bias-free ReLU layer with weights symmetric about 0 is active at a fixed z != 0 with
 probability 1/2, independently of the other rows; continuous weights give m >= n_{i-1} active rows
-full rank almost surely. Least squares over the active rows therefore determines the input of layer
-i exactly when Bin(n_i, 1/2) >= n_{i-1}. Given z_{i-1} != 0 the count does not depend on z_{i-1}, and
-the layers' weights are independent, so the probabilities multiply. (z_{i-1} = 0 has no active row
-at layer i - 1, where the count has failed already.)
+full rank almost surely. Least squares over the active rows therefore determines the input of
+layer i exactly when Bin(n_i, 1/2) >= n_{i-1}. Given z_{i-1} != 0 the count does not depend on
+z_{i-1}, and the layers' weights are independent, so the probabilities multiply. (z_{i-1} = 0 has no
+active row at layer i - 1, where the count has failed already.)
 
 This is for one fixed code. "For all codes at once", as injective would mean, needs n / k of about
-6.7. Where fewer rows are active, the inequalities of the inactive rows may still pin a hidden layer.
+6.7. Where fewer rows are active, the inequalities of the others may still pin a hidden layer.
 """
 
 from collections.abc import Iterable
@@ -25,9 +25,9 @@ class RecoveryProbability:
     """The probability that least squares inverts a random ReLU net at a fixed code (Theorem 2).
 
     value: exact, the product of `layers`. layers: P(Bin(n_i, 1/2) >= n_{i-1}), first layer first.
-    exponential: what an exponential tail proves, 1 - sum_i exp(-n_i KL((n_{i-1} - 1) / n_i || 1/2)),
-    cut at 0: the form 1 - exp(-Omega(k)) of the theorem with the best constant there is. It is 0,
-    and says nothing, for small k.
+    exponential: what an exponential tail proves, 1 - sum_i exp(-n_i KL((n_{i-1} - 1) / n_i | 1/2)),
+    cut at 0: the form 1 - exp(-Omega(k)) of the theorem with the best exponent there is. It says
+    little or, at 0, nothing for small k.
     """
 
     value: float
@@ -69,7 +69,7 @@ def width_for_recovery(inputs: int, probability: float) -> int:
 
 
 def _tail(inputs: int, width: int) -> float:
-    """Chernoff: P(Bin(n, 1/2) <= m) <= exp(-n KL(m/n || 1/2)) for m = inputs - 1 <= n/2, else 1."""
+    """Chernoff: P(Bin(n, 1/2) <= m) <= exp(-n KL(m/n | 1/2)) for m = inputs - 1 <= n/2, else 1."""
     share = (inputs - 1) / width
     if share >= 0.5:
         return 1.0

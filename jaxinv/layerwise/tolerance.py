@@ -25,7 +25,7 @@ from jaxinv.methods import Solver
 
 # delta* <= eps is decided up to the accuracy to which delta* is certified.
 ACCEPT = 1.0 + 1e-7
-LEAST_SCALE = 1e-9  # of max|x|: the smallest unit a program is rescaled to, rounding of the data
+LEAST_SCALE = 1e-10  # of max|x|: the smallest unit a program is rescaled to, rounding of the data
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _next_probe(program: LayerProgram, search: Search, which: np.ndarray) -> np.
     # Accepted by proof alone needs its own program. After that the last delta* is the best guess
     # of where the answer lies, then the step below the accepted one, then the middle.
     guess, middle = search.hint[which], (low + high) // 2
-    below = np.where(search.steps[which] <= 4, high - 1, middle)
+    below = np.where(search.steps[which] <= 8, high - 1, middle)
     if program.monotone:
         below = middle
     else:
