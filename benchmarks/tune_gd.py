@@ -2,18 +2,20 @@
 
     python benchmarks/tune_gd.py            # writes results/gd_tuning.json and gd_success.json
     python benchmarks/tune_gd.py --quick    # a minute, to see that it works; writes *_quick.json
+    python benchmarks/tune_gd.py --only mnist-vae-20-400-784 success    # keeps the other results
 
 Success is ||z - z*||_2 / ||z*||_2 <= 1e-3, without noise. Tuning and success use different random
 nets and codes. The grid has two stages: every optimizer, rate and schedule at one length and one
 start, then each optimizer's best at several lengths and restarts. A setting is better than another
 if it succeeds more often, then if more rows are SOLVED (relative residual 1e-6), then if it takes
-fewer gradients.
+fewer gradients. What is chosen is judged once more on fresh codes ("judged").
 """
 
 import argparse
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -56,10 +58,7 @@ class Family:
 
     def generators(self, seed: int) -> Iterator[Generator]:
         for net in range(self.nets):
-            if self.shipped is None:
-                yield Generator.random(self.widths, seed=seed + net)
-            else:
-                yield read(self.shipped)
+            yield read(self.shipped) if self.shipped else Generator.random(self.widths, seed + net)
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def inverted(
 
 def judge(family: Family, method: GradientDescent, seed: int) -> dict[str, Any]:
     """Success rate, error, cost and statuses of one setting on a family of nets."""
-    errors, gradients, statuses, seconds = [], [], [], []
+    errors, gradients, statuses, seconds, compiled = [], [], [], 0.0, None
     for net, generator in enumerate(family.generators(seed)):
         rng = np.random.default_rng([seed, net])
         truth = rng.standard_normal((family.codes, generator.latent_size))
@@ -105,86 +104,80 @@ def judge(family: Family, method: GradientDescent, seed: int) -> dict[str, Any]:
             starts = starting_points(
                 0, ids, method.restarts, generator.latent_size, method.start_scale
             )
+            compiled = compiled or inverted.lower(generator, target, starts, method).compile()
             began = time.perf_counter()
-            found, taken = inverted(generator, target, starts, method)
+            found, taken = compiled(generator, target, starts)
             latent = np.asarray(found.latent)
-            seconds.append(time.perf_counter() - began)
+            seconds += time.perf_counter() - began
         miss = np.linalg.norm(latent - truth, axis=1) / np.linalg.norm(truth, axis=1)
-        errors.append(np.where(np.isnan(miss), np.inf, miss))
+        errors.append(np.where(np.isnan(miss), 1.0, miss))  # no latent: as wrong as the origin
         gradients.append(np.asarray(taken))
         statuses += np.asarray(found.status).tolist()
     error = np.concatenate(errors)
-    named = {name: statuses.count(int(name)) for name in Status if statuses.count(int(name))}
     return {
         "trials": len(error),
         "success": float(np.mean(error <= SUCCESS)),
-        "median_error": finite(np.median(error)),
+        "median_error": float(f"{np.median(error):.3g}"),
         "gradients": float(np.mean(np.concatenate(gradients))),
-        # The first net also pays for compilation.
-        "ms_per_code": round(1e3 * float(np.median(seconds)) / family.codes, 2),
-        "status": {status.name: count for status, count in named.items()},
-    }
-
-
-def finite(value: Any) -> float | None:
-    """A number that JSON can hold, to three digits; None for infinity."""
-    return float(f"{value:.3g}") if np.isfinite(value) else None
+        "ms_per_code": round(1e3 * seconds / len(error), 2),
+    } | {Status(value).name: statuses.count(value) for value in sorted(set(statuses))}
 
 
 def tune(family: Family, grid: Grid) -> dict[str, Any]:
     """Both stages on one family; the rows tried, the winner, and the paper's settings beside it."""
     first = [
-        replace(
-            family.paper,
-            optimizer=optimizer,
-            momentum=momentum,
-            learning_rate=rate,
-            schedule=schedule,
-            steps=grid.steps,
-        )
-        for (optimizer, momentum), rates in grid.rates.items()
+        GradientDescent(rate, grid.steps, optimizer=name, momentum=momentum, schedule=schedule)
+        for (name, momentum), rates in grid.rates.items()
         for rate in rates
         for schedule in grid.schedules
     ]
     rows = [entry(family, method) for method in first]
     for kind in grid.rates:
-        alike = [row for row in rows if (row["optimizer"], row["momentum"]) == kind]
-        best = GradientDescent(**{name: min(alike, key=rank)[name] for name in FIELDS})
+        best = settings(best_of(rows, kind))
         second = [replace(best, steps=n, restarts=r) for n in grid.lengths for r in grid.restarts]
         rows += [entry(family, method) for method in second if method != best]
+    winner = min(rows, key=rank)
     return {
         "family": family.name,
         "nets": family.nets,
         "codes_per_net": family.codes,
+        "machine": machine(),
         "paper": entry(family, family.paper),
-        "winner": min(rows, key=rank),
-        "winner_by_optimizer": [
-            min((r for r in rows if (r["optimizer"], r["momentum"]) == kind), key=rank)
-            for kind in grid.rates
-        ],
+        "winner": winner,
+        "judged": {
+            "paper": judge(family, family.paper, JUDGING_SEED),
+            "winner": judge(family, settings(winner), JUDGING_SEED),
+        },
+        "winner_by_optimizer": [best_of(rows, kind) for kind in grid.rates],
         "grid": rows,
     }
 
 
 def entry(family: Family, method: GradientDescent) -> dict[str, Any]:
     """One row of the grid: the settings that vary, and the verdict."""
-    settings = asdict(method)
-    row = {name: settings[name] for name in FIELDS} | judge(family, method, TUNING_SEED)
-    words = " ".join(str(row[name]) for name in FIELDS)
-    print(f"{family.name}: {words}: {row['success']:.2f} in {row['gradients']:.0f}", flush=True)
+    row = {name: asdict(method)[name] for name in FIELDS} | judge(family, method, TUNING_SEED)
+    print(family.name, *row.values(), flush=True)
     return row
 
 
 def rank(row: dict[str, Any]) -> tuple[float, float, float]:
-    return -row["success"], -row["status"].get("SOLVED", 0), row["gradients"]
+    return -row["success"], -row.get("SOLVED", 0), row["gradients"]
 
 
-def success(families: Sequence[Family], tuned: dict[str, Any]) -> list[dict[str, Any]]:
+def best_of(rows: list[dict[str, Any]], kind: tuple[str, float]) -> dict[str, Any]:
+    return min((row for row in rows if (row["optimizer"], row["momentum"]) == kind), key=rank)
+
+
+def settings(row: dict[str, Any]) -> GradientDescent:
+    """The settings that a row of the grid was measured with."""
+    return GradientDescent(**{name: row[name] for name in FIELDS})
+
+
+def success(families: Sequence[Family], chosen: GradientDescent) -> list[dict[str, Any]]:
     """Success by latent size with the paper's settings, under both readings of its loss, and tuned.
 
     The step of rate 1 on ||x - G(z)||^2 is that of rate 2 on half of it: "half" is rate 0.5 here.
     """
-    chosen = GradientDescent(**{name: tuned[name] for name in FIELDS})
     rows = []
     for family in families:
         paper = family.paper
@@ -193,10 +186,11 @@ def success(families: Sequence[Family], tuned: dict[str, Any]) -> list[dict[str,
             ("paper, loss half of it", replace(paper, learning_rate=paper.learning_rate / 2)),
             ("paper, ten times the steps", replace(paper, steps=10 * paper.steps)),
             ("tuned", chosen),
+            ("tuned, eight starts", replace(chosen, restarts=8)),
         ):
             verdict = judge(family, method, JUDGING_SEED)
             rows.append({"k": family.widths[0], "settings": label} | verdict)
-            print(f"{family.name}: {label}: {verdict['success']:.2f}", flush=True)
+            print(family.name, label, *verdict.values(), flush=True)
     return rows
 
 
@@ -215,9 +209,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(name: str, content: dict[str, Any]) -> None:
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / name).write_text(json.dumps(content, indent=1) + "\n")
+def write(path: Path, content: dict[str, Any]) -> None:
+    """JSON with one row of results a line."""
+    text = json.dumps(content, indent=1)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(re.sub(r"\{[^{}]*\}", lambda flat: " ".join(flat[0].split()), text) + "\n")
 
 
 def random_families(sizes: Iterable[tuple[int, ...]], nets: int, codes: int) -> list[Family]:
@@ -225,63 +221,78 @@ def random_families(sizes: Iterable[tuple[int, ...]], nets: int, codes: int) -> 
     return [Family("-".join(map(str, w)), nets, codes, paper, widths=w) for w in sizes]
 
 
+def shipped_families(codes: int) -> list[Family]:
+    paper, paths = GradientDescent.paper("mnist"), sorted(SHIPPED.glob("mnist-*.safetensors"))
+    return [Family(path.stem, 1, codes, paper, shipped=path) for path in paths]
+
+
+FAST = (0.03, 0.1, 0.3, 0.5, 1.0)
+ADAPTIVE = (0.01, 0.03, 0.1, 0.3, 1.0)
+MNIST = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+RANDOM_GRID = Grid(
+    steps=1000,
+    rates={
+        ("sgd", 0.0): (0.1, 0.3, 0.5, 0.7, 1.0, 1.5),
+        ("sgd", 0.9): FAST,
+        ("sgd", 0.97): FAST,
+        ("nesterov", 0.9): FAST,
+        ("adam", 0.0): ADAPTIVE,
+        ("adabelief", 0.0): ADAPTIVE,
+    },
+    schedules=("constant", "cosine"),
+    lengths=(300, 1000, 3000),
+    restarts=(1, 4),
+)
+SHIPPED_GRID = Grid(
+    steps=2000,
+    rates={
+        ("sgd", 0.0): (*MNIST, 3e-2),
+        ("sgd", 0.9): MNIST,
+        ("nesterov", 0.9): MNIST,
+        ("adam", 0.0): ADAPTIVE[:4],
+        ("adabelief", 0.0): ADAPTIVE[:4],
+    },
+    schedules=("constant", "cosine"),
+    lengths=(2000, 10_000),
+    restarts=(1, 8),
+)
+QUICK_GRID = Grid(300, {("sgd", 0.0): (1.0,), ("adam", 0.0): (0.1,)}, ("constant",), (300,), (1, 2))
+SIZES = ((20, 100, 500), (60, 250, 600), (100, 250, 600))
+JUDGED = "100-250-600"  # whose winner is judged at every latent size
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small, to see that it works")
-    parser.add_argument("--skip-shipped", action="store_true", help="random nets only")
-    quick, skip_shipped = (getattr(parser.parse_args(), n) for n in ("quick", "skip_shipped"))
-    about = {"machine": machine(), "success_means": f"||z - z*|| <= {SUCCESS:g} ||z*||, noiseless"}
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="families, or 'success'")
+    quick, only = (getattr(parser.parse_args(), name) for name in ("quick", "only"))
     ending = "_quick.json" if quick else ".json"
+    means = f"||z - z*||_2 <= {SUCCESS:g} ||z*||_2, noiseless"
 
-    fast, slow = (0.1, 0.3), (0.03, 0.1)
-    random_grid = Grid(
-        steps=300 if quick else 1000,
-        rates={("sgd", 0.0): (0.5, 1.0), ("sgd", 0.9): fast, ("adam", 0.0): slow}
-        if quick
-        else {
-            ("sgd", 0.0): (0.1, 0.3, 0.5, 0.7, 1.0, 1.5),
-            ("sgd", 0.9): (0.03, 0.1, 0.3, 0.5),
-            ("sgd", 0.97): (0.03, 0.1, 0.3, 0.5),
-            ("nesterov", 0.9): (0.03, 0.1, 0.3, 0.5),
-            ("adam", 0.0): (0.01, 0.03, 0.1, 0.3),
-            ("adabelief", 0.0): (0.01, 0.03, 0.1, 0.3),
-        },
-        schedules=("constant", "cosine"),
-        lengths=(300,) if quick else (300, 1000, 3000),
-        restarts=(1, 2) if quick else (1, 4),
-    )
-    shipped_grid = Grid(
-        steps=200 if quick else 2000,
-        rates={("sgd", 0.0): (1e-3,), ("adam", 0.0): (0.03,)}
-        if quick
-        else {
-            ("sgd", 0.0): (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-            ("sgd", 0.9): (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
-            ("nesterov", 0.9): (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
-            ("adam", 0.0): (0.01, 0.03, 0.1, 0.3),
-            ("adabelief", 0.0): (0.01, 0.03, 0.1, 0.3),
-        },
-        schedules=("constant",) if quick else ("constant", "cosine"),
-        lengths=(200,) if quick else (2000, 10_000),
-        restarts=(1,) if quick else (1, 8),
-    )
-    sizes = [(20, 100, 500), (60, 250, 600), (100, 250, 600)]
-    tuned = []
-    families = random_families(sizes[:2] if quick else sizes, *((2, 2) if quick else (6, 4)))
-    for family in families:
-        tuned.append(tune(family, random_grid))
-        write(f"gd_tuning{ending}", about | {"families": tuned})
-    judged = random_families([(k, 250, 600) for k in PAPER_SIZES], *((2, 2) if quick else (25, 4)))
-    rows = success(judged[::2] if quick else judged, tuned[-1]["winner"])
-    settings = {name: tuned[-1]["winner"][name] for name in FIELDS}
-    nets = {"nets_per_size": judged[0].nets, "codes_per_net": judged[0].codes}
-    write(f"gd_success{ending}", about | nets | {"tuned_settings": settings, "rows": rows})
+    path = RESULTS / f"gd_tuning{ending}"
+    known = json.loads(path.read_text())["families"] if only and path.exists() else []
+    tuned = {family["family"]: family for family in known}
+    work = [(f, RANDOM_GRID) for f in random_families(SIZES, *((2, 2) if quick else (6, 4)))]
+    work += [(f, SHIPPED_GRID) for f in shipped_families(4 if quick else 16)]
+    for family, grid in work:
+        if not only or family.name in only:
+            tuned[family.name] = tune(family, QUICK_GRID if quick else grid)
+            ordered = [tuned[other.name] for other, _ in work if other.name in tuned]
+            write(path, {"success_means": means, "families": ordered})
 
-    for path in [] if skip_shipped else sorted(SHIPPED.glob("mnist-*.safetensors")):
-        paper = GradientDescent.paper("mnist")
-        family = Family(path.stem, 1, 4 if quick else 32, paper, shipped=path)
-        tuned.append(tune(family, shipped_grid))
-        write(f"gd_tuning{ending}", about | {"families": tuned})
+    if not only or "success" in only:
+        sizes = [(k, 250, 600) for k in (PAPER_SIZES[::2] if quick else PAPER_SIZES)]
+        families = random_families(sizes, *((2, 2) if quick else (25, 4)))
+        winner = tuned[JUDGED]["winner"]
+        content = {
+            "success_means": means,
+            "machine": machine(),
+            "nets_per_size": families[0].nets,
+            "codes_per_net": families[0].codes,
+            "tuned": {name: winner[name] for name in FIELDS} | {"on": JUDGED},
+            "rows": success(families, settings(winner)),
+        }
+        write(RESULTS / f"gd_success{ending}", content)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
     r = jaxinv.invert(g, observations, "linf")
     r.latent, r.status, r.residual
 
-Names are loaded on first use, so that `import jaxinv` and the command line's help start without JAX.
+Names are loaded on first use, so that `import jaxinv` and --help start without JAX.
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jaxinv.formats import load_generator, save_generator, shipped_generators
     from jaxinv.generator import Activation, Generator, Layer
     from jaxinv.invert import invert, invert_stream
-    from jaxinv.methods import ClarabelPool, CvxpySolver, Exact, LinfLP
+    from jaxinv.methods import ClarabelPool, CvxpySolver, Exact, GradientDescent, LinfLP
     from jaxinv.result import Inversion, LayerReport
     from jaxinv.status import Status
 
@@ -27,6 +27,7 @@ _HOME = {
     "CvxpySolver": "methods",
     "Exact": "methods",
     "Generator": "generator",
+    "GradientDescent": "methods",
     "Inversion": "result",
     "Layer": "generator",
     "LayerReport": "result",
@@ -45,6 +46,7 @@ __all__ = [
     "CvxpySolver",
     "Exact",
     "Generator",
+    "GradientDescent",
     "Inversion",
     "Layer",
     "LayerReport",

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -145,7 +146,7 @@ class Generator:
         rng = np.random.default_rng(seed)
         return cls.from_layers(
             (rng.standard_normal((n, k)) / np.sqrt(n), None, activation)
-            for k, n in zip(widths[:-1], widths[1:], strict=True)
+            for k, n in pairwise(widths)
         )
 
     @property
@@ -176,7 +177,7 @@ class Generator:
             return _outputs(self, self._checked_latent(latent))
 
     def jacobian(self, latent: Any) -> Array:
-        """J = D_d W_d ... D_1 W_1 at z, D_i = diag(phi_i'(u_i)): (k,) -> (n, k), (B, k) -> (B, n, k)."""
+        """J = D_d W_d ... D_1 W_1 at z, D_i = diag(phi_i'(u_i)): (n, k) or, batched, (B, n, k)."""
         with jax.enable_x64(True):
             return _jacobian(self, self._checked_latent(latent))
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxinv.generator import Generator, forward
+from jaxinv.joint.gradient_descent import gradient_descent
 from jaxinv.layerwise.sweep import LatentBounds, sweep
-from jaxinv.methods import Exact, Method, resolve
+from jaxinv.methods import Exact, GradientDescent, LinfLP, Method, resolve
 from jaxinv.result import Inversion, concatenate, take_rows
 from jaxinv.status import Status
 
@@ -31,6 +32,7 @@ class Request:
     method: Method
     latent_bounds: LatentBounds
     noise: float | None
+    seed: int
 
 
 def invert(
@@ -42,6 +44,7 @@ def invert(
     weights: Any = None,
     latent_bounds: tuple[Any, Any] | None = None,
     noise: float | None = None,
+    seed: int = 0,
     chunk: int | None = None,
 ) -> Inversion:
     """Find latents z with G(z) close to each observation x = G(z) + e.
@@ -50,7 +53,8 @@ def invert(
     (n,) or (B, n) bool, True where observed. weights: (n,) or (B, n) > 0, importance of each
     observed entry. latent_bounds: (low, high), scalars or (k,). noise: standard deviation per
     entry; where stated, a row whose residual exceeds it (by three standard deviations of a
-    chi-square) is INEXACT. chunk: rows computed together; None chooses by memory. A row that
+    chi-square) is INEXACT. seed: of random
+    starting points, by row. chunk: rows computed together; None chooses by memory. A row that
     cannot be inverted becomes NaN with a status and changes no other row. Raises ValueError where
     an argument's shape or type does not fit.
     """
@@ -59,7 +63,7 @@ def invert(
         raise ValueError(f"observations have shape {x.shape}; expected (n,) or (B, n)")
     rows = np.atleast_2d(x)
     request, row_weight = _checked(
-        generator, rows, method, mask, weights, latent_bounds, noise, chunk
+        generator, rows, method, mask, weights, latent_bounds, noise, seed, chunk
     )
     size = min(chunk or default_chunk(generator), max(len(rows), 1))
     starts = range(0, max(len(rows), 1), size)
@@ -77,6 +81,7 @@ def invert_stream(
     weights: Any = None,
     latent_bounds: tuple[Any, Any] | None = None,
     noise: float | None = None,
+    seed: int = 0,
     chunk: int | None = None,
 ) -> Iterator[Inversion]:
     """Yield one `Inversion` a chunk of observations (B_i, n), in order and in bounded memory.
@@ -96,7 +101,7 @@ def invert_stream(
             if rows.ndim != 2:
                 raise ValueError(f"chunk {number} has shape {rows.shape}; expected (B, n)")
             request, row_weight = _checked(
-                generator, rows, method, mask, weights, latent_bounds, noise, chunk
+                generator, rows, method, mask, weights, latent_bounds, noise, seed, chunk
             )
             size = size or max(len(rows), 1)
             if len(rows) > size:
@@ -108,9 +113,12 @@ def invert_stream(
 
     with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="chunk") as workers:
         waiting: deque[Future[Inversion]] = deque()
+        done = 0
         for rows, row_weight in pieces():
-            assert request is not None and size is not None
-            waiting.append(workers.submit(_invert_chunk, request, rows, row_weight, size))
+            assert request is not None
+            assert size is not None
+            waiting.append(workers.submit(_invert_chunk, request, rows, row_weight, size, done))
+            done += len(rows)
             if len(waiting) == IN_FLIGHT:
                 yield waiting.popleft().result()
         while waiting:
@@ -128,8 +136,10 @@ def _in_flight(
 ) -> Iterator[Inversion]:
     with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="chunk") as workers:
         waiting: deque[Future[Inversion]] = deque()
+        done = 0
         for rows, row_weight in pieces:
-            waiting.append(workers.submit(_invert_chunk, request, rows, row_weight, size))
+            waiting.append(workers.submit(_invert_chunk, request, rows, row_weight, size, done))
+            done += len(rows)
             if len(waiting) == IN_FLIGHT:
                 yield waiting.popleft().result()
         while waiting:
@@ -141,6 +151,7 @@ def _invert_chunk(
     rows: Float[np.ndarray, "B n"],
     row_weight: Float[np.ndarray, "B n"],
     size: int,
+    first_row: int,
 ) -> Inversion:
     """One chunk, padded to `size` rows; padding is never live and costs no linear program."""
     padding = ((0, size - len(rows)), (0, 0))
@@ -150,24 +161,52 @@ def _invert_chunk(
     weight = np.pad(row_weight, padding)
     # enable_x64 holds for one thread: each worker sets its own.
     with jax.enable_x64(True):
-        swept = sweep(
-            request.generator,
-            jnp.asarray(x),
-            weight,
-            np.pad(live, padding[0]),
-            request.method,
-            request.latent_bounds,
-        )
-        residual = _residual(request.generator, swept.latent, x, weight)
-        status = _final_status(request, swept.status, np.asarray(residual), x, weight)
-        whole = Inversion(
-            swept.latent,
-            jnp.asarray(status),
-            jnp.asarray(swept.undetermined),
-            residual,
-            swept.layers,
-        )
+        padded_live = np.pad(live, padding[0])
+        if isinstance(request.method, GradientDescent):
+            whole = _descend(request, request.method, x, weight, padded_live, first_row)
+        else:
+            whole = _sweep(request, request.method, x, weight, padded_live)
         return take_rows(whole, slice(0, len(rows)))
+
+
+def _sweep(
+    request: Request, method: Exact | LinfLP, x: np.ndarray, weight: np.ndarray, live: np.ndarray
+) -> Inversion:
+    swept = sweep(request.generator, jnp.asarray(x), weight, live, method, request.latent_bounds)
+    residual = _residual(request.generator, swept.latent, x, weight)
+    status = _final_status(request, swept.status, np.asarray(residual), x, weight)
+    undetermined = jnp.asarray(swept.undetermined)
+    return Inversion(swept.latent, jnp.asarray(status), undetermined, residual, swept.layers)
+
+
+def _descend(
+    request: Request,
+    method: GradientDescent,
+    x: np.ndarray,
+    weight: np.ndarray,
+    live: np.ndarray,
+    first_row: int,
+) -> Inversion:
+    # A row's starting points follow its place in the whole call, not its place in a chunk.
+    row_ids = jnp.asarray(first_row + np.arange(len(x)))
+    observed = jnp.asarray(weight > 0)
+    found = gradient_descent(
+        request.generator,
+        jnp.asarray(x),
+        observed,
+        jnp.asarray(weight),
+        method,
+        request.seed,
+        row_ids,
+    )
+    status = np.where(live, np.asarray(found.status), int(Status.BAD_INPUT))
+    status = _final_status(request, status, np.asarray(found.residual), x, weight)
+    return replace(
+        found,
+        latent=jnp.where(live[:, None], found.latent, jnp.nan),
+        residual=jnp.where(live, found.residual, jnp.nan),
+        status=jnp.asarray(status),
+    )
 
 
 @jax.jit
@@ -192,7 +231,7 @@ def _final_status(
 
 
 def noise_limit(noise: float, observed: np.ndarray) -> np.ndarray:
-    """Largest credible ||e||_2 of m entries of standard deviation noise: noise sqrt(m + 3 sqrt(2m))."""
+    """Largest credible ||e||_2 of m entries of deviation noise: noise sqrt(m + 3 sqrt(2 m))."""
     return noise * np.sqrt(observed + 3.0 * np.sqrt(2.0 * observed))
 
 
@@ -204,6 +243,7 @@ def _checked(
     weights: Any,
     latent_bounds: tuple[Any, Any] | None,
     noise: float | None,
+    seed: int,
     chunk: int | None,
 ) -> tuple[Request, Float[np.ndarray, "B n"]]:
     """Check every argument at the door; returns the request and the rows' weights (0: masked)."""
@@ -225,7 +265,7 @@ def _checked(
         importance = _per_entry("weights", weights, rows.shape)
         if not (np.isfinite(importance).all() and (importance > 0).all()):
             raise ValueError("weights must be positive and finite; use mask= to leave entries out")
-    return Request(generator, resolve(method), bounds, noise), observed * importance
+    return Request(generator, resolve(method), bounds, noise, seed), observed * importance
 
 
 def _bounds(k: int, latent_bounds: tuple[Any, Any] | None) -> LatentBounds:

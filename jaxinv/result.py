@@ -61,7 +61,8 @@ class Inversion:
     @property
     def ok(self) -> Bool[Array, "*batch"]:
         """Where the status is SOLVED: finished, and certified."""
-        return self.status == int(Status.SOLVED)
+        with jax.enable_x64(True):
+            return self.status == int(Status.SOLVED)
 
     def counts(self) -> dict[Status, int]:
         """How many rows ended with each status, the most frequent first."""

@@ -22,7 +22,7 @@ def spd_inverse(matrices: Float[Array, "B k k"]) -> Float[Array, "B k k"]:
 
     Accurate to about eps cond(A) relative; refine what is solved with it.
     """
-    batch, k, _ = matrices.shape
+    k = matrices.shape[-1]
     lower = jnp.tril(matrices)
     full = lower + jnp.tril(matrices, -1).mT
     block = min(BLOCK, k)

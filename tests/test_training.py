@@ -15,9 +15,9 @@ from safetensors import safe_open
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-import train_mnist  # noqa: E402
+import train_mnist
 
-import mnist  # noqa: E402
+import mnist
 
 ACTIVATIONS = {
     "mnist-relu-20-60-784": ["relu", "relu"],

@@ -32,26 +32,20 @@ class Trial:
 
 def run(out: Path, rows: int, noise: float, seed: int, console: Console) -> None:
     table = Table(title=f"{rows} codes z ~ N(0, I) a generator; noise uniform in +-{noise:g}")
-    for heading in (
-        "generator",
-        "observations",
-        "method",
-        "solved",
-        f"error < {SUCCESS:g}",
-        "median error",
-        "denoising gain",
-        "inversions/s",
-    ):
-        table.add_column(heading, justify="left" if heading in ("generator", "method") else "right")
+    headings = ("input", "method", "solved", f"error<{SUCCESS:g}", "median error", "gain", "rows/s")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in headings[:2] else "right")
     pictures: list[np.ndarray] = []
     for name in shipped_generators():
         trial = plant(name, rows, noise, seed)
+        table.add_section()
+        table.add_row(f"[bold]{name}", *[""] * 6)
         denoised = trial.noisy
         for kind, observations in (("clean", trial.clean), ("noisy", trial.noisy)):
             for method in METHODS:
                 console.print(f"{name}: {method} on {kind} observations ...", style="dim")
                 found, seconds = timed(trial.generator, observations, method)
-                table.add_row(name, kind, method, *figures(trial, observations, found, seconds))
+                table.add_row(kind, method, *figures(trial, observations, found, seconds))
                 if (kind, method) == ("noisy", "linf"):
                     denoised = np.asarray(trial.generator(np.nan_to_num(np.asarray(found.latent))))
         pictures.append(strip(trial.clean, trial.noisy, denoised))
@@ -60,8 +54,8 @@ def run(out: Path, rows: int, noise: float, seed: int, console: Console) -> None
     console.print(
         "Recovery error is ||z - z*|| / ||z*||; the denoising gain is the noise's norm over the "
         "norm of G(z) - G(z*), in the median.\n"
-        "Sigmoid outputs are inverted by least squares in both methods; noise that reaches black or "
-        "white pixels hurts them most. 'exact' is made for observations without noise."
+        "Sigmoid outputs are inverted by least squares in both methods; noise that reaches black\n"
+        "or white pixels hurts them most. 'exact' is made for observations without noise."
     )
     console.print(f"Picture: {out} (a row each of originals, noisy, denoised by linf)")
 
@@ -94,11 +88,12 @@ def figures(
     error = np.linalg.norm(latent - trial.latent, axis=1) / np.linalg.norm(trial.latent, axis=1)
     noise = np.linalg.norm(observations - trial.clean, axis=1)
     left = np.linalg.norm(np.asarray(trial.generator(latent)) - trial.clean, axis=1)
-    gain = f"{np.nanmedian(noise / left):.3g}" if noise.any() else "-"
+    found_any = np.isfinite(error).any()
+    gain = f"{np.nanmedian(noise / left):.3g}" if noise.any() and found_any else "-"
     return (
         f"{int(np.asarray(found.ok).sum())}/{len(latent)}",
         f"{np.mean(error < SUCCESS):.0%}",
-        f"{np.nanmedian(error):.2g}" if np.isfinite(error).any() else "-",
+        f"{np.nanmedian(error):.2g}" if found_any else "-",
         gain,
         f"{len(latent) / seconds:.3g}",
     )

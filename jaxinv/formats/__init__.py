@@ -1,4 +1,4 @@
-"""Bring a generator in and out: one file a format, and the generators that come with the package."""
+"""Bring a generator in and out: one file a format, and the generators that are shipped."""
 
 from importlib.resources import as_file, files
 from pathlib import Path

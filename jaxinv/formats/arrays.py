@@ -1,4 +1,4 @@
-"""Arrays out of .npy and .npz files that are not trusted: sizes are checked before memory is taken."""
+"""Arrays out of .npy and .npz files nobody vouches for: sizes are checked before any is taken."""
 
 import zipfile
 from pathlib import Path

@@ -14,7 +14,7 @@ accepts are nested), which makes every step below valid:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -25,6 +25,7 @@ from jaxinv.methods import Solver
 
 # delta* <= eps is decided up to the accuracy to which delta* is certified.
 ACCEPT = 1.0 + 1e-7
+RANK_TOLERANCE = 1e-10
 LEAST_SCALE = 1e-10  # of max|x|: the smallest unit a program is rescaled to, rounding of the data
 
 
@@ -50,10 +51,37 @@ class LayerProgram:
         return problem.least_slack(self.centre(which, tolerance)).max(-1)
 
     def solve(self, which: np.ndarray, tolerance: np.ndarray) -> CertifiedSolution:
+        """Solve for these rows; a centre whose slack is rounding is an optimum already."""
         problem, centre = self.build(which, tolerance), self.centre(which, tolerance)
         slack = problem.least_slack(centre).max(-1)
+        two_sided = np.isfinite(problem.lower) & np.isfinite(problem.upper)
+        settled = slack <= problem.floor
+        settled[settled] = full_rank(problem.matrix, two_sided[settled])
         scale = np.maximum(slack, np.maximum(LEAST_SCALE * self.size[which], 1e-300))
-        return solve_certified(problem, self.solver, centre, scale)
+        left = np.flatnonzero(~settled)
+        found = CertifiedSolution(
+            latent=centre.copy(),
+            objective=slack,
+            certified=settled.copy(),
+            free=np.zeros(len(which), np.int64),
+            steps=np.zeros(len(which), np.int64),
+        )
+        if left.size:
+            solved = solve_certified(problem.take(left), self.solver, centre[left], scale[left])
+            for field in fields(found):
+                getattr(found, field.name)[left] = getattr(solved, field.name)
+        return found
+
+
+def full_rank(
+    matrix: Float[np.ndarray, "n k"], rows: Bool[np.ndarray, "B n"]
+) -> Bool[np.ndarray, " B"]:
+    """Whether these rows of the matrix have full column rank, for each observation."""
+    k = matrix.shape[1]
+    return np.array(
+        [kept.sum() >= k and np.linalg.cond(matrix[kept]) < 1.0 / RANK_TOLERANCE for kept in rows],
+        dtype=bool,
+    )
 
 
 @dataclass
@@ -61,7 +89,8 @@ class Search:
     """Where the search stands, one entry an observation (written in place, row by row).
 
     rejected, accepted: grid steps known to fail and to succeed. solved_at: the grid step whose
-    program `latent` solves, -1 before the first. hint: the step that the last delta* names. free: dimension of that program's optimal set.
+    program `latent` solves, -1 before the first. hint: the step that the last delta* names.
+    free: dimension of that program's optimal set.
     """
 
     rejected: Int[np.ndarray, " B"]
@@ -138,7 +167,7 @@ def literal_loop(program: LayerProgram, grid: Grid, live: np.ndarray, columns: i
 def smallest_accepted(
     program: LayerProgram, grid: Grid, live: np.ndarray, columns: int
 ) -> Accepted:
-    """The tolerance and latent that `literal_loop` ends with, from a few programs instead of all."""
+    """The tolerance and latent of `literal_loop`, from a few programs instead of all."""
     search = _begin(grid, live, columns)
     _lower_by_least_squares(program, grid, search)
     while search.open.any():
@@ -196,11 +225,8 @@ def _next_probe(program: LayerProgram, search: Search, which: np.ndarray) -> np.
     # of where the answer lies, then the step below the accepted one, then the middle.
     guess, middle = search.hint[which], (low + high) // 2
     below = np.where(search.steps[which] <= 8, high - 1, middle)
-    if program.monotone:
-        below = middle
-    else:
-        below = np.where((guess > low) & (guess < high), guess, below)
-    return np.where(unsolved, high, below)
+    below = np.where((guess > low) & (guess < high), guess, below)
+    return np.where(unsolved, high, middle if program.monotone else below)
 
 
 def _learn(

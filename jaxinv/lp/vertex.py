@@ -1,4 +1,4 @@
-r"""From an interior point's last digits to the exact vertex: k + 1 tight sides, solved as equations.
+r"""From an interior point's last digits to the vertex: k + 1 tight sides, solved as equations.
 
 For programs with shared slack, v = (z, s) and every side is a row e . v >= r. The k + 1 sides with
 the largest ratio of multiplier to margin are taken as equations, E v = r for the point and
@@ -17,7 +17,7 @@ def to_vertex(problem: IntervalLP, solution: LPSolution, slack: np.ndarray) -> L
     lower_dual = np.zeros_like(solution.lower_dual)
     upper_dual = np.zeros_like(solution.upper_dual)
     for i in np.flatnonzero(solution.finished):
-        found = _vertex(problem, solution, i, slack[i])
+        found = _vertex(problem, solution, int(i), float(slack[i]))
         if found is not None:
             latent[i], lower_dual[i], upper_dual[i] = found
         else:
