@@ -1,4 +1,4 @@
-"""Algorithm 1 as the paper states it (corrected), one layer and one tolerance at a time, by HiGHS."""
+"""Algorithm 1 as the paper states it (corrected): one layer, one tolerance at a time, by HiGHS."""
 
 import numpy as np
 from scipy.optimize import linprog

@@ -44,7 +44,7 @@ def test_biases_and_masks_are_taken_into_account():
         [(rng.standard_normal(s), rng.standard_normal(s[0]), "relu") for s in shapes]
     )
     latent = rng.standard_normal((12, 8))
-    x = np.asarray(generator(latent))
+    x = np.array(generator(latent))
     mask = rng.random(x.shape) < 0.8
     x[~mask] = np.nan  # what is not observed may be anything
     for method in ("exact", "linf"):
