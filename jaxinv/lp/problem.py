@@ -180,19 +180,20 @@ class Certificate:
     dual: Float[np.ndarray, " B"]
     gap: Float[np.ndarray, " B"]
     scale: Float[np.ndarray, " B"]
+    zero: Bool[np.ndarray, " B"]
 
     def holds(self, tolerance: float = 1e-8) -> Bool[np.ndarray, " B"]:
         """Whether primal, dual and gap are all within tolerance, relative to the objective.
 
-        Relative means relative to max(|objective|, floor).
+        Relative means relative to max(|objective|, floor). A sum or maximum of slacks below the
+        floor needs no multipliers: the optimum lies between 0 and it.
         """
         limit = tolerance * self.scale
         with np.errstate(invalid="ignore"):
             return (
                 np.isfinite(self.objective)
                 & (self.primal <= limit)
-                & (self.dual <= tolerance)
-                & (np.abs(self.gap) <= limit)
+                & (self.zero | ((self.dual <= tolerance) & (np.abs(self.gap) <= limit)))
             )
 
 
@@ -229,7 +230,8 @@ def certify(problem: IntervalLP, solution: LPSolution) -> Certificate:
         # Without slack the objective has no natural zero: rows of order one are its scale.
         unit = np.linalg.norm(problem.cost, axis=-1) if problem.slack is Slack.NONE else 0.0
         scale = np.maximum(np.maximum(np.abs(objective), problem.floor), unit)
-        return Certificate(objective, primal, dual, objective - dual_value, scale)
+        zero = (problem.slack is not Slack.NONE) & (objective <= problem.floor)
+        return Certificate(objective, primal, dual, objective - dual_value, scale, zero)
 
 
 def _objective(problem: IntervalLP, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
