@@ -56,6 +56,10 @@ def observe(generator: Generator, z: Array) -> Array:
     return np.array(generator(z))
 
 
+def take(found: Inversion, rows: Array) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], found)
+
+
 def recovery_error(found: Inversion, z: Array) -> Array:
     miss = np.linalg.norm(np.asarray(found.latent) - z, axis=1)
     return np.asarray(miss / np.linalg.norm(z, axis=1))
@@ -165,23 +169,16 @@ def test_a_row_knows_neither_its_place_nor_its_neighbours(last: str) -> None:
     x = observe(generator, codes(generator, 7))
     method = GradientDescent(0.02, steps=50, optimizer="adam", restarts=3)
     whole = run(generator, x, method)
-
     order = rng.permutation(7)
     moved = run(generator, x[order], method, row_ids=order)
-    for field in ("latent", "status", "residual"):
-        np.testing.assert_array_equal(
-            getattr(moved, field), np.asarray(getattr(whole, field))[order]
-        )
+    jax.tree.map(np.testing.assert_array_equal, moved, take(whole, order))
 
     changed = x.copy()
     changed[3] = 1e200  # this row overflows at once
     beside = run(generator, changed, method)
     assert statuses(beside)[3] is Status.SOLVER_FAILED
     others = np.arange(7) != 3
-    for field in ("latent", "status", "residual"):
-        np.testing.assert_array_equal(
-            np.asarray(getattr(beside, field))[others], np.asarray(getattr(whole, field))[others]
-        )
+    jax.tree.map(np.testing.assert_array_equal, take(beside, others), take(whole, others))
 
 
 def test_a_row_that_has_ended_is_frozen() -> None:
@@ -242,11 +239,10 @@ def test_divergence_is_a_failure() -> None:
     assert np.isnan(found.latent).all() and np.isnan(found.residual).all()
 
 
-CLIPPED = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.5))
-
-
-@pytest.mark.parametrize("optimizer", [CLIPPED, optax.lbfgs()], ids=["clipped", "line search"])
-def test_an_optax_optimizer_is_taken_as_it_is(optimizer: Any) -> None:
+@pytest.mark.parametrize("name", ["clipped", "line search"])
+def test_an_optax_optimizer_is_taken_as_it_is(name: str) -> None:
+    clipped = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.5))
+    optimizer = clipped if name == "clipped" else optax.lbfgs()
     z = codes(EASY, 3)
     x = observe(EASY, z)
     method = GradientDescent(optimizer=optimizer, steps=400)
@@ -289,7 +285,6 @@ def test_settings() -> None:
     [
         ({"learning_rate": 0.0}, "learning_rate=0.0 must be positive"),
         ({"steps": -1}, "steps=-1"),
-        ({"gradient_tolerance": -1.0}, "gradient_tolerance"),
         ({"optimizer": "newton"}, "'newton' is not known; expected one of"),
         ({"optimizer": 3}, "optimizer is a int; expected one of"),
         ({"optimizer": "adam", "momentum": 0.9}, "momentum belongs to"),
