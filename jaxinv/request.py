@@ -1,0 +1,97 @@
+"""What the caller asked for, checked once at the door: settings, and the weight of every entry."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxinv.generator import Generator
+from jaxinv.layerwise.sweep import LatentBounds
+from jaxinv.methods import Method, resolve
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every chunk of one call has in common."""
+
+    generator: Generator
+    method: Method
+    latent_bounds: LatentBounds
+    noise: float | None
+    seed: int
+
+
+def checked(
+    generator: Generator,
+    rows: np.ndarray,
+    method: str | Method,
+    mask: Any,
+    weights: Any,
+    latent_bounds: tuple[Any, Any] | None,
+    noise: float | None,
+    seed: int,
+    chunk: int | None,
+) -> tuple[Request, Float[np.ndarray, "B n"]]:
+    """Check every argument at the door; returns the request and the rows' weights (0: masked)."""
+    if not isinstance(generator, Generator):
+        raise ValueError(f"generator is a {type(generator).__name__}; expected jaxinv.Generator")
+    if rows.shape[1] != generator.observation_size:
+        raise ValueError(
+            f"observations have {rows.shape[1]} entries each; "
+            f"the generator makes {generator.observation_size}"
+        )
+    if noise is not None and not noise >= 0:
+        raise ValueError(f"noise={noise} must be a standard deviation, 0 or more")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk={chunk} must be at least 1 row")
+    bounds = _bounds(generator.latent_size, latent_bounds)
+    observed = _mask(rows.shape, mask)
+    importance = np.ones(rows.shape)
+    if weights is not None:
+        importance = _per_entry("weights", weights, rows.shape)
+        if not (np.isfinite(importance).all() and (importance > 0).all()):
+            raise ValueError("weights must be positive and finite; use mask= to leave entries out")
+    return Request(generator, resolve(method), bounds, noise, seed), observed * importance
+
+
+def _bounds(k: int, latent_bounds: tuple[Any, Any] | None) -> LatentBounds:
+    if latent_bounds is None:
+        return np.full(k, -np.inf), np.full(k, np.inf)
+    if len(latent_bounds) != 2:
+        raise ValueError("latent_bounds must be a pair (low, high), scalars or of shape (k,)")
+    low, high = (_per_entry("latent_bounds", side, (k,)) for side in latent_bounds)
+    if not (low < high).all():
+        raise ValueError("latent_bounds has a low that is not below its high")
+    return low, high
+
+
+def _mask(shape: tuple[int, ...], mask: Any) -> Bool[np.ndarray, "B n"]:
+    if mask is None:
+        return np.ones(shape, bool)
+    given = np.asarray(mask)
+    if given.dtype != bool:
+        raise ValueError(f"mask has dtype {given.dtype}; expected bool, True where observed")
+    if not given.any():
+        raise ValueError("the mask hides every entry; True means observed")
+    return np.broadcast_to(_fits("mask", given, shape), shape)
+
+
+def _per_entry(what: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    return np.broadcast_to(_fits(what, real_array(what, values), shape), shape)
+
+
+def _fits(what: str, given: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if given.shape not in (shape, shape[-1:], ()):
+        raise ValueError(f"{what} has shape {given.shape}; expected {shape[-1:]} or {shape}")
+    return given
+
+
+def real_array(what: str, values: Any) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"dtype {array.dtype}")
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} must be an array of real numbers ({error})") from None
