@@ -1,0 +1,41 @@
+"""Every method's and every solver's settings, as frozen dataclasses without arrays.
+
+Tolerances are in the units of the observation unless a docstring says relative.
+"""
+
+from collections.abc import Mapping
+
+from jaxinv.methods.checks import require
+from jaxinv.methods.gradient_descent import GRADIENT_OPTIMIZERS, GradientDescent, Optimizer
+from jaxinv.methods.layerwise import Exact, LinfLP
+from jaxinv.methods.solvers import ClarabelPool, CvxpySolver, Solver
+
+__all__ = [
+    "GRADIENT_OPTIMIZERS",
+    "METHODS",
+    "ClarabelPool",
+    "CvxpySolver",
+    "Exact",
+    "GradientDescent",
+    "LinfLP",
+    "Method",
+    "Optimizer",
+    "Solver",
+    "resolve",
+]
+
+Method = Exact | LinfLP | GradientDescent
+
+METHODS: Mapping[str, type[Method]] = {"exact": Exact, "linf": LinfLP, "gd": GradientDescent}
+
+
+def resolve(method: str | Method) -> Method:
+    """The settings behind a method's name, or the settings themselves."""
+    if isinstance(method, str):
+        require(method in METHODS, f"method {method!r} is not known; expected one of {[*METHODS]}")
+        return METHODS[method]()
+    require(
+        isinstance(method, tuple(METHODS.values())),
+        f"method is a {type(method).__name__}; expected one of {[*METHODS]} or its settings class",
+    )
+    return method
