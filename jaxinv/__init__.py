@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from jaxinv.formats import load_generator, save_generator, shipped_generators
     from jaxinv.generator import Activation, Generator, Layer
     from jaxinv.invert import invert, invert_stream
-    from jaxinv.methods import ClarabelPool, CvxpySolver, Exact, GradientDescent, LinfLP
+    from jaxinv.methods import (
+        ClarabelPool,
+        CvxpySolver,
+        Exact,
+        GradientDescent,
+        InteriorPoint,
+        LinfLP,
+    )
     from jaxinv.result import Inversion, LayerReport
     from jaxinv.status import Status
 
@@ -28,6 +35,7 @@ _HOME = {
     "Exact": "methods",
     "Generator": "generator",
     "GradientDescent": "methods",
+    "InteriorPoint": "methods",
     "Inversion": "result",
     "Layer": "generator",
     "LayerReport": "result",
@@ -47,6 +55,7 @@ __all__ = [
     "Exact",
     "Generator",
     "GradientDescent",
+    "InteriorPoint",
     "Inversion",
     "Layer",
     "LayerReport",

@@ -65,6 +65,7 @@ class LayerProgram:
             certified=settled.copy(),
             free=np.zeros(len(which), np.int64),
             steps=np.zeros(len(which), np.int64),
+            fallback=np.zeros(len(which), bool),
         )
         if left.size:
             solved = solve_certified(problem.take(left), self.solver, centre[left], scale[left])

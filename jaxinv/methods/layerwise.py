@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jaxinv.methods.checks import check_name, require
-from jaxinv.methods.solvers import ClarabelPool, Solver
+from jaxinv.methods.solvers import InteriorPoint, Solver
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class LinfLP:
     growth: float = 1.2
     carry_tolerance: bool = False
     schedule: Literal["smallest", "loop"] = "smallest"
-    solver: Solver = field(default_factory=ClarabelPool)
+    solver: Solver = field(default_factory=InteriorPoint)
 
     def __post_init__(self) -> None:
         _check_grid(self.initial_tolerance, self.growth)
