@@ -16,9 +16,6 @@ from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import CertifiedSolution, solve_certified
 from jaxinv.methods import Solver
 
-# In units of a row's typical residual: a row this close to a kink lies on it. Answers are good to
-# about 1e-6 of it; among 500 rows one in twenty answers has a row this close by chance.
-TIGHT = 1e-4
 RANK_TOLERANCE = 1e-9
 
 Build = Callable[[Rows, np.ndarray], IntervalLP]
@@ -113,22 +110,24 @@ class LayerProgram:
 
 
 def free_directions(
-    problem: IntervalLP, z: Float[np.ndarray, "B k"], unit: Float[np.ndarray, " B"]
+    problem: IntervalLP, z: Float[np.ndarray, "B k"], close: Float[np.ndarray, " B"]
 ) -> Int[np.ndarray, " B"]:
-    """k minus the rank of the kinks that z lies on; unit: a typical row's residual, (B,).
+    """k minus the rank of the kinks that z lies on; close: within how much slack it does, (B,).
 
     A row's kinks are the ends at which its cost begins, or the point at which they cross. At a
     program's only optimum k of them meet; an interior-point answer lies inside the set of optima,
     and on no kinks but those that all of them share.
     """
-    close = TIGHT * unit[:, None]
+    close = close[:, None]
     wz, a, b = problem.apply(z), problem.lower_slack, problem.upper_slack
     crossing = problem.lower > problem.upper
     with np.errstate(invalid="ignore", divide="ignore"):
         cross = (b * problem.lower + a * problem.upper) / (a + b)
         lower = np.where(crossing, cross, problem.lower)
         upper = np.where(crossing, cross, problem.upper)
-    met = (np.abs(wz - lower) <= close) | (np.abs(upper - wz) <= close)
+    # Slack s moves u by a s or b s.
+    near = close * np.maximum(1.0, np.maximum(a, b))
+    met = (np.abs(wz - lower) <= near) | (np.abs(upper - wz) <= near)
     loose = (z - problem.box_lower > close) & (problem.box_upper - z > close)
     free = loose.sum(-1)
     for i in np.flatnonzero(free):
