@@ -20,7 +20,7 @@ from jaxinv.layerwise.true_residual import L1, Best, l1_residual, try_tolerances
 from jaxinv.lp.problem import IntervalLP
 
 # Where, from all rows decided to just enough for a point, tolerances are tried first.
-PLACES = (0.0, 0.25, 0.5, 0.75)
+PLACES = tuple(eighth / 8 for eighth in range(8))
 MOST = 20  # programs of one iteration; it ends by itself after two or three
 
 
