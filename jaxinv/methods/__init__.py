@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from jaxinv.methods.checks import require
 from jaxinv.methods.gradient_descent import GRADIENT_OPTIMIZERS, GradientDescent, Optimizer
 from jaxinv.methods.layerwise import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
-from jaxinv.methods.solvers import ClarabelPool, CvxpySolver, Solver
+from jaxinv.methods.solvers import ClarabelPool, CvxpySolver, InteriorPoint, Solver
 
 __all__ = [
     "GRADIENT_OPTIMIZERS",
@@ -18,6 +18,7 @@ __all__ = [
     "CvxpySolver",
     "Exact",
     "GradientDescent",
+    "InteriorPoint",
     "LayerLP",
     "LinfLP",
     "Method",
