@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         CvxpySolver,
         Exact,
         GradientDescent,
+        InteriorPoint,
         LinfLP,
         RelaxedLP,
     )
@@ -36,6 +37,7 @@ _HOME = {
     "Exact": "methods",
     "Generator": "generator",
     "GradientDescent": "methods",
+    "InteriorPoint": "methods",
     "Inversion": "result",
     "L1LP": "methods",
     "Layer": "generator",
@@ -58,6 +60,7 @@ __all__ = [
     "Exact",
     "Generator",
     "GradientDescent",
+    "InteriorPoint",
     "Inversion",
     "Layer",
     "LayerReport",

@@ -66,14 +66,22 @@ class LayerProgram:
         return Centre(np.clip(np.nan_to_num(z), box[0][which], box[1][which]), full_rank)
 
     def solve(
-        self, build: Build, which: Int[np.ndarray, " m"], tolerance: Float[np.ndarray, " m"]
+        self,
+        build: Build,
+        which: Int[np.ndarray, " m"],
+        tolerance: Float[np.ndarray, " m"],
+        together: int = 1,
     ) -> CertifiedSolution:
-        """Solve for these rows at these tolerances."""
+        """Solve for these rows at these tolerances; together: of one row, about how many."""
         problem = build(self.rows.take(which), tolerance)
-        return self.solve_from(problem, self.centre(which, tolerance), tolerance)
+        return self.solve_from(problem, self.centre(which, tolerance), tolerance, together)
 
     def solve_from(
-        self, problem: IntervalLP, centre: Centre, tolerance: Float[np.ndarray, " m"]
+        self,
+        problem: IntervalLP,
+        centre: Centre,
+        tolerance: Float[np.ndarray, " m"],
+        together: int = 1,
     ) -> CertifiedSolution:
         """Solve, recentred; a centre whose slack is rounding is an optimum already.
 
@@ -98,6 +106,7 @@ class LayerProgram:
             certified=settled.copy(),
             free=np.zeros(count, np.int64),
             steps=np.zeros(count, np.int64),
+            fallback=np.zeros(count, bool),
         )
         left = np.flatnonzero(~settled)
         if left.size:
@@ -112,13 +121,14 @@ def solve_twice(
     solver: Solver,
     centre: Float[np.ndarray, "B k"],
     scale: Float[np.ndarray, " B"],
+    largest_batch: int | None = None,
 ) -> CertifiedSolution:
     """Solve; where the certificate fails, once more around the answer in the units of its slack.
 
     A centre far from the answer leaves too few digits for an optimum much smaller than its own
     violation, as where fewer rows are decided than there are unknowns.
     """
-    found = solve_certified(problem, solver, centre, scale)
+    found = solve_certified(problem, solver, centre, scale, largest_batch=largest_batch)
     again = np.flatnonzero(~found.certified & np.isfinite(found.latent).all(-1))
     if problem.slack is Slack.NONE or not again.size:
         return found
@@ -128,7 +138,9 @@ def solve_twice(
     if closer.any():
         again, near = again[closer], near.take(closer)
         unit = np.maximum(violation[closer], near.floor)
-        second = solve_certified(near, solver, found.latent[again], unit)
+        second = solve_certified(
+            near, solver, found.latent[again], unit, largest_batch=largest_batch
+        )
         for field in fields(found):
             kept = second.certified
             getattr(found, field.name)[again[kept]] = getattr(second, field.name)[kept]

@@ -38,7 +38,7 @@ def best_of_sets(
     tolerance = _spread(program.rows)[live].ravel()
     squashing = program.rows.activation.squashing
     if by_programs or squashing:
-        try_tolerances(L1, program, best, which, tolerance)
+        try_tolerances(L1, program, best, which, tolerance, len(PLACES))
     elif which.size:
         z = program.centre(which, tolerance).latent
         best.offer(which, tolerance, l1_residual(program.rows.take(which), z), z)

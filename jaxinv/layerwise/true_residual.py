@@ -118,9 +118,10 @@ def try_tolerances(
     best: Best,
     which: Int[np.ndarray, " m"],
     tolerance: Float[np.ndarray, " m"],
+    together: int = 1,
 ) -> Float[np.ndarray, " m"]:
     """Solve all of them in one call, keep the best; returns residuals, infinite without answer."""
-    solution = program.solve(objective.build, which, tolerance)
+    solution = program.solve(objective.build, which, tolerance, together)
     np.add.at(best.asked, which, 1)
     np.add.at(best.uncertified, which, ~solution.certified)
     residual = objective.residual(program.rows.take(which), np.nan_to_num(solution.latent))
@@ -153,6 +154,7 @@ def walk(
 
 # Steps of the grid between the tolerances tried at first, and around the best of them.
 STRIDES = (6, 2, 1)
+TOGETHER = (8, 4, 2)  # about as many at a time
 
 
 def best_of_grid(program: LayerProgram, grid: Grid, live: Bool[np.ndarray, " B"]) -> Accepted:
@@ -175,7 +177,8 @@ def best_of_grid(program: LayerProgram, grid: Grid, live: Bool[np.ndarray, " B"]
         if pairs:
             which, t = np.array(pairs).T
             before = best.residual.copy()
-            residual = try_tolerances(RELAXED, program, best, which, grid.tolerance(which, t))
+            eps = grid.tolerance(which, t)
+            residual = try_tolerances(RELAXED, program, best, which, eps, TOGETHER[number])
             for row in np.flatnonzero(best.residual < before):
                 here = which == row
                 at[row] = t[here][np.argmin(residual[here])]

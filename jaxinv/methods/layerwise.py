@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jaxinv.methods.checks import check_name, require
-from jaxinv.methods.solvers import ClarabelPool, Solver
+from jaxinv.methods.solvers import InteriorPoint, Solver
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class LayerLP:
     carry_tolerance: bool = False
     negative: Literal["scaled", "inactive"] = "scaled"
     schedule: str = "fixed"
-    solver: Solver = field(default_factory=ClarabelPool)
+    solver: Solver = field(default_factory=InteriorPoint)
 
     def __post_init__(self) -> None:
         require(
