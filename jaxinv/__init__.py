@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from jaxinv.generator import Activation, Generator, Layer
     from jaxinv.invert import invert, invert_stream
     from jaxinv.methods import (
+        L1LP,
         ClarabelPool,
         CvxpySolver,
         Exact,
         GradientDescent,
         InteriorPoint,
         LinfLP,
+        RelaxedLP,
     )
     from jaxinv.result import Inversion, LayerReport
     from jaxinv.status import Status
@@ -37,9 +39,11 @@ _HOME = {
     "GradientDescent": "methods",
     "InteriorPoint": "methods",
     "Inversion": "result",
+    "L1LP": "methods",
     "Layer": "generator",
     "LayerReport": "result",
     "LinfLP": "methods",
+    "RelaxedLP": "methods",
     "Status": "status",
     "invert": "invert",
     "invert_stream": "invert",
@@ -49,6 +53,7 @@ _HOME = {
 }
 
 __all__ = [
+    "L1LP",
     "Activation",
     "ClarabelPool",
     "CvxpySolver",
@@ -60,6 +65,7 @@ __all__ = [
     "Layer",
     "LayerReport",
     "LinfLP",
+    "RelaxedLP",
     "Status",
     "invert",
     "invert_stream",
