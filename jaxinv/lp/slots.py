@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv.lp.device_matrix import DeviceMatrix
-from jaxinv.lp.interior_point import Program, State, advance, start
+from jaxinv.lp.device_program import DeviceMatrix, Program, State
+from jaxinv.lp.interior_point import advance, start
 from jaxinv.lp.problem import IntervalLP, LPSolution, Slack
 from jaxinv.lp.sides import Sides
 from jaxinv.methods import InteriorPoint
@@ -119,11 +119,11 @@ def _choose(
 
 def _program(problem: IntervalLP) -> Program:
     width = {Slack.SHARED: 1, Slack.SEPARATE: problem.rows, Slack.NONE: 0}[problem.slack]
-    ends = [problem.lower, problem.upper, problem.box_lower, problem.box_upper]
-    zeros = np.zeros((problem.batch_size, width))
+    slack = np.zeros((problem.batch_size, width))
+    ends = (problem.lower, problem.upper, problem.box_lower, problem.box_upper, slack)
     return Program(
-        ends=Sides(*(jnp.asarray(np.where(np.isfinite(e), e, 0.0)) for e in ends), jnp.asarray(zeros)),
-        present=Sides(*(jnp.asarray(np.isfinite(e)) for e in ends), jnp.asarray(zeros == 0)),
+        ends=Sides(*(jnp.asarray(np.where(np.isfinite(end), end, 0.0)) for end in ends)),
+        present=Sides(*(jnp.asarray(np.isfinite(end)) for end in ends)),
         lower_slack=jnp.asarray(problem.lower_slack),
         upper_slack=jnp.asarray(problem.upper_slack),
         cost=jnp.asarray(problem.cost / _cost_unit(problem)[:, None]),
