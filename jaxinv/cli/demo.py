@@ -61,11 +61,12 @@ def run(out: Path, rows: int, noise: float, seed: int, console: Console) -> None
         console.print(table)
     draw(panels, out)
     console.print(
-        "Error: ||z - z*|| / ||z*||, where the code z* is known. Gain: the noise's norm over\n"
-        "that of G(z) minus the original image; below 1 the noise got worse. Real digits lie\n"
-        "outside what a generator makes, which is one more error for every method.\n"
-        "'exact' is for observations without noise. A sigmoid output is inverted by least\n"
-        "squares in both methods."
+        "Error: ||z - z*|| / ||z*||, where the code z* is known. Gain: the noise's norm over "
+        "that of G(z) minus the original image; below 1 the noise got worse. Real digits lie "
+        "outside what a generator makes, which is one more error for every method. 'exact' is "
+        "for observations without noise. A sigmoid output is inverted by least squares in both "
+        "methods.",
+        highlight=False,
     )
     console.print(f"Picture: {out}")
 
