@@ -122,4 +122,5 @@ def figures(
         left = np.linalg.norm(np.asarray(generator(latent[there])) - trial.clean[there], axis=1)
         gain = f"{np.median(noise[there] / left):.2g}"
     solved = f"{int(np.asarray(found.ok).sum())}/{len(latent)}"
-    return solved, success, error, gain, f"{len(latent) / seconds:.3g}"
+    rate = len(latent) / seconds
+    return solved, success, error, gain, f"{rate:.0f}" if rate >= 100 else f"{rate:.2g}"
