@@ -65,7 +65,7 @@ def run(out: Path, rows: int, noise: float, seed: int, console: Console) -> None
         "that of G(z) minus the original image; below 1 the noise got worse. Real digits lie "
         "outside what a generator makes, which is one more error for every method. 'exact' is "
         "for observations without noise. A sigmoid output is inverted by least squares in both "
-        "methods.",
+        "methods. Errors and gains are medians over the rows that have a code.",
         highlight=False,
     )
     console.print(f"Picture: {out}")
