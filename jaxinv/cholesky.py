@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-BLOCK = 32
+BLOCK = 64
 SMALLEST = 8
 
 

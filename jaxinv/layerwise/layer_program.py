@@ -110,7 +110,15 @@ class LayerProgram:
         )
         left = np.flatnonzero(~settled)
         if left.size:
-            solved = solve_twice(problem.take(left), self.solver, centre.latent[left], scale[left])
+            solved = solve_twice(
+                problem.take(left),
+                self.solver,
+                centre.latent[left],
+                scale[left],
+                # Rows that are decided and of full rank leave no freedom beyond the tolerance.
+                suspect=~centre.full_rank[left],
+                largest_batch=together * self.batch_size,
+            )
             for field in fields(found):
                 getattr(found, field.name)[left] = getattr(solved, field.name)
         return found
@@ -121,14 +129,15 @@ def solve_twice(
     solver: Solver,
     centre: Float[np.ndarray, "B k"],
     scale: Float[np.ndarray, " B"],
-    largest_batch: int | None = None,
+    suspect: Bool[np.ndarray, " B"],
+    largest_batch: int,
 ) -> CertifiedSolution:
     """Solve; where the certificate fails, once more around the answer in the units of its slack.
 
     A centre far from the answer leaves too few digits for an optimum much smaller than its own
     violation, as where fewer rows are decided than there are unknowns.
     """
-    found = solve_certified(problem, solver, centre, scale, largest_batch=largest_batch)
+    found = solve_certified(problem, solver, centre, scale, suspect, largest_batch)
     again = np.flatnonzero(~found.certified & np.isfinite(found.latent).all(-1))
     if problem.slack is Slack.NONE or not again.size:
         return found
@@ -139,7 +148,7 @@ def solve_twice(
         again, near = again[closer], near.take(closer)
         unit = np.maximum(violation[closer], near.floor)
         second = solve_certified(
-            near, solver, found.latent[again], unit, largest_batch=largest_batch
+            near, solver, found.latent[again], unit, suspect[again], largest_batch
         )
         for field in fields(found):
             kept = second.certified

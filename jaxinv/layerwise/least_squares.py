@@ -86,19 +86,20 @@ def _refined(
     scaled = unit[:, :, None] * normal * unit[:, None, :] + ridge * jnp.eye(matrix.shape[1])
     factor = cholesky.factor(scaled)
 
-    latent = jnp.zeros((len(target), matrix.shape[1]), matrix.dtype)
-    for _ in range(1 + REFINEMENTS):
+    def refine(_: int, latent: Array) -> Array:
         misfit = square * (target - jnp.matmul(latent, matrix.T, precision="highest"))
         gradient = jnp.matmul(misfit, matrix, precision="highest")
-        latent = latent + unit * cholesky.solve(factor, unit * gradient)
+        return latent + unit * cholesky.solve(factor, unit * gradient)
+
+    def iterate(_: int, v: Array) -> Array:
+        return cholesky.solve(factor, v / jnp.linalg.norm(v, axis=-1, keepdims=True))
+
+    latent = jnp.zeros((len(target), matrix.shape[1]), matrix.dtype)
+    latent = jax.lax.fori_loop(0, 1 + REFINEMENTS, refine, latent)
     # A fixed start with irregular signs: an eigenvector orthogonal to it would be a coincidence.
     v = jnp.broadcast_to(jnp.sin(1.0 + jnp.arange(matrix.shape[1]) ** 2), latent.shape)
-    eigenvalue = jnp.zeros(len(target))
-    for _ in range(INVERSE_ITERATIONS):
-        v = v / jnp.linalg.norm(v, axis=-1, keepdims=True)
-        v = cholesky.solve(factor, v)
-        eigenvalue = 1.0 / jnp.linalg.norm(v, axis=-1)
-    return latent, eigenvalue
+    v = jax.lax.fori_loop(0, INVERSE_ITERATIONS, iterate, v)
+    return latent, 1.0 / jnp.linalg.norm(v, axis=-1)
 
 
 @jax.jit

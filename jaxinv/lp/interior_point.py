@@ -29,6 +29,7 @@ stands still, and none reads another's numbers.
 """
 
 from functools import partial
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +44,14 @@ LEAST_MARGIN = 0.5  # recentred programs have residuals of order one
 STEP_BACK = 0.995  # of the way to the boundary
 CENTRED = (0.1, 10.0)  # products m y are kept within these multiples of their target
 LONGER = 0.1  # how much longer a step a centrality corrector asks for
+
+
+class Chosen(NamedTuple):
+    """A direction, the change of m y it aims at, and how far it may be followed: (B, 2)."""
+
+    direction: Direction
+    aim: Sides
+    lengths: Float[Array, "B 2"]
 
 
 @partial(jax.jit, static_argnames="kind")
@@ -119,16 +128,19 @@ def _moved(
     direction = towards(aim)
     lengths = _lengths(program, state, direction)
     low, high = CENTRED[0] * target, CENTRED[1] * target
-    for _ in range(correctors):
+
+    def correct(_: int, chosen: Chosen) -> Chosen:
         # Ask for a longer step, and bring back the products that it would let go astray.
+        direction, aim, lengths = chosen
         reached = _after(state, direction, jnp.minimum(lengths + LONGER, 1.0))
         repaired = aim + (reached.clipped(low, high) - reached).clipped(-high, jnp.inf)
         trial = towards(repaired)
         trial_lengths = _lengths(program, state, trial)
         better = trial_lengths.sum(-1) >= lengths.sum(-1) + 0.1 * LONGER
-        direction, aim, lengths = _choose(
-            better, (trial, repaired, trial_lengths), (direction, aim, lengths)
-        )
+        return _choose(better, Chosen(trial, repaired, trial_lengths), chosen)
+
+    chosen = Chosen(direction, aim, lengths)
+    direction, _, lengths = jax.lax.fori_loop(0, correctors, correct, chosen)
     primal, dual = lengths[:, :1], lengths[:, 1:]
     return state._replace(
         latent=state.latent + primal * direction.latent,
@@ -220,7 +232,10 @@ def _after(state: State, direction: Direction, lengths: Float[Array, "B 2"]) -> 
     return margin * (state.multiplier + direction.multiplier * lengths[:, 1:])
 
 
-def _choose(where: Bool[Array, " B"], yes, no):  # type: ignore[no-untyped-def]
+Choice = TypeVar("Choice")
+
+
+def _choose(where: Bool[Array, " B"], yes: Choice, no: Choice) -> Choice:
     def pick(a: Array, b: Array) -> Array:
         return jnp.where(where.reshape(-1, *[1] * (a.ndim - 1)), a, b)
 
