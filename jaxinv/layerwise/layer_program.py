@@ -97,7 +97,7 @@ class LayerProgram:
             slack = problem.least_slack(centre.latent)
             violation = slack.max(-1)
             value = violation if problem.slack is Slack.SHARED else slack.sum(-1)
-            settled = (value <= problem.floor) & centre.full_rank
+            settled = value <= problem.floor
             scale = np.maximum(violation, problem.floor)
         count = problem.batch_size
         found = CertifiedSolution(
@@ -108,6 +108,10 @@ class LayerProgram:
             steps=np.zeros(count, np.int64),
             fallback=np.zeros(count, bool),
         )
+        loose = np.flatnonzero(settled & ~centre.full_rank)
+        if loose.size:
+            some = problem.take(loose)
+            found.free[loose] = free_directions(some, centre.latent[loose], some.floor)
         left = np.flatnonzero(~settled)
         if left.size:
             solved = solve_twice(
