@@ -148,6 +148,15 @@ def test_a_relaxation_without_a_point_is_a_status():
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu:0.1"])
+def test_an_observation_of_zeros_has_the_preimage_zero(method, activation):
+    generator, _, x = planted(activation=activation, rows=1)
+    found = jaxinv.invert(generator, 0 * x, METHODS[method]())
+    assert int(found.status[0]) in (Status.SOLVED, Status.UNDERDETERMINED)
+    assert float(found.residual[0]) == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_too_few_rows_are_called_underdetermined(method):
     generator, _, x = planted((12, 10), activation="leaky_relu:0.3", noise=1e-2, rows=5)
     found = jaxinv.invert(generator, x, METHODS[method]())

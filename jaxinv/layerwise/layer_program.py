@@ -90,7 +90,8 @@ class LayerProgram:
         """
         if problem.slack is Slack.NONE:
             violation = _violation(problem, centre.latent)
-            settled = np.zeros(problem.batch_size, bool)
+            # Without a cost, as for an observation of zeros, any point of the rows will do.
+            settled = ~problem.cost.any(-1) & (violation <= problem.floor)
             value = (problem.cost * centre.latent).sum(-1)
             scale = np.maximum(violation, np.maximum(tolerance, problem.floor))
         else:
@@ -109,7 +110,7 @@ class LayerProgram:
             fallback=np.zeros(count, bool),
         )
         loose = np.flatnonzero(settled & ~centre.full_rank)
-        if loose.size:
+        if loose.size and problem.slack is not Slack.NONE:
             some = problem.take(loose)
             found.free[loose] = free_directions(some, centre.latent[loose], some.floor)
         left = np.flatnonzero(~settled)
