@@ -1,57 +1,90 @@
-r"""Weighted normal matrices W' diag(d) W for a batch of weights d.
+"""Weighted normal matrices W' diag(d) W for a batch of weights d, as large matrix products.
 
-Where W is shared, entry (i, j) of every matrix of the batch is the product of its d with the vector
-W_i * W_j of pair products. All matrices together are then one product (B, n) @ (n, k(k+1)/2), half
-the operations of a batched product and no (B, n, k) between. The pair products cost n k^2 / 2
-numbers: worth it where they are used again (an iteration), or by many rows at once.
+Where W is shared, entry (i, j) of the b-th matrix is the product of d_b with the vector W_i * W_j
+of one pair of columns, so that the matrices of a whole batch are products (B, n) @ (n, pairs) over
+the pairs on or below the diagonal: half the operations of one product an observation, and no
+temporary of size B n k. With few observations forming the pairs costs more than it saves.
 """
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-PAIR_BYTES = 1 << 30  # more than this is not kept
-ONCE_BYTES = 1 << 27  # nor formed for a single use
-FORMED_PAYS = 128  # rows of a single use that pay for forming them (measured, 500x100 and 600x250)
-BLOCK = 64  # rows of the matrices that are formed together, up to their diagonal block
+# Below this many observations one product each is faster (measured at 500 x 100 to 784 x 500:
+# twice as fast at 1, equal between 8 and 32, half as fast at 256).
+FEWEST_OBSERVATIONS = 16
+# Pairs of two blocks of columns: formed in cache, used once, so that nothing large is compiled.
+LARGEST_BLOCK = 32
+# Pairs that are formed once and kept, as rows of blocks that are unrolled: a fifth faster at
+# 600 x 250, half as fast at 784 x 500, where reading them takes longer than forming them again.
+KEPT_BYTES = 1 << 28
+KEPT_COLUMNS = 256
+KEPT_BLOCK = 64
+
 
 PairProducts = tuple[Float[Array, "n _"], ...]
 
 
 def pair_products(matrix: Float[Array, "*shared n k"]) -> PairProducts:
-    """W_i * W_j for all j <= i in blocks of BLOCK rows i; none where they would not pay."""
+    """W_i * W_j for i in a block of columns and all j up to its end; none where too large."""
     n, k = matrix.shape[-2:]
-    if matrix.ndim == 3 or _pair_bytes(matrix) > PAIR_BYTES:
+    size = n * k * k * matrix.dtype.itemsize // 2
+    if matrix.ndim == 3 or size > KEPT_BYTES or k > KEPT_COLUMNS:
         return ()
-    return tuple(
-        (matrix[:, start : start + BLOCK, None] * matrix[:, None, : start + BLOCK]).reshape(n, -1)
-        for start in range(0, k, BLOCK)
-    )
+    ends = [(i, min(i + KEPT_BLOCK, k)) for i in range(0, k, KEPT_BLOCK)]
+    return tuple(_pairs(matrix[:, start:end], matrix[:, :end]) for start, end in ends)
 
 
 def normal_matrices(
-    matrix: Float[Array, "*shared n k"],
-    weights: Float[Array, "B n"],
-    pairs: PairProducts | None = None,
+    matrix: Float[Array, "*shared n k"], weights: Float[Array, "B n"], pairs: PairProducts = ()
 ) -> Float[Array, "B k k"]:
-    """W' diag(d_b) W, its lower triangle at least, for every row d_b of the weights.
+    """W' diag(d_b) W for every row d_b of the weights: its lower triangle, and above it anything.
 
-    pairs: of `pair_products(matrix)`, where the caller keeps them; None decides for a single use.
-    What stands above the diagonal blocks is not defined.
+    pairs: of `pair_products(matrix)`, called once, where the matrix is used again and again.
     """
-    if pairs is None:
-        often = len(weights) >= FORMED_PAYS and _pair_bytes(matrix) <= ONCE_BYTES
-        pairs = pair_products(matrix) if often else ()
-    if not pairs:
+    if matrix.ndim == 3:
         return jnp.matmul(matrix.mT, weights[..., None] * matrix, precision="highest")
-    k, rows = matrix.shape[-1], []
-    for start, products in zip(range(0, k, BLOCK), pairs, strict=True):
-        stop = min(start + BLOCK, k)
-        block = jnp.matmul(weights, products, precision="highest")
-        filled = block.reshape(len(weights), stop - start, stop)
+    if len(weights) < FEWEST_OBSERVATIONS:
+        return jax.lax.map(
+            lambda d: jnp.matmul(matrix.T, d[:, None] * matrix, precision="highest"), weights
+        )
+    if pairs:
+        return _by_kept_pairs(matrix.shape[1], pairs, weights)
+    return _by_blocks(matrix, weights)
+
+
+def _by_kept_pairs(
+    k: int, pairs: PairProducts, weights: Float[Array, "B n"]
+) -> Float[Array, "B k k"]:
+    rows = []
+    for start, products in zip(range(0, k, KEPT_BLOCK), pairs, strict=True):
+        stop = min(start + KEPT_BLOCK, k)
+        product = jnp.matmul(weights, products, precision="highest")
+        filled = product.reshape(len(weights), stop - start, stop)
         rows.append(jnp.pad(filled, ((0, 0), (0, 0), (0, k - stop))))
     return jnp.concatenate(rows, axis=1)
 
 
-def _pair_bytes(matrix: Array) -> int:
-    n, k = matrix.shape[-2:]
-    return int(n * k * (k + 1) // 2 * matrix.dtype.itemsize)
+def _by_blocks(w: Float[Array, "n k"], weights: Float[Array, "B n"]) -> Float[Array, "B k k"]:
+    """One pair of blocks of columns after the other, in a loop whose body is compiled once."""
+    k = w.shape[1]
+    blocks = -(-k // LARGEST_BLOCK)
+    block = -(-k // blocks)
+    size = blocks * block
+    padded = jnp.pad(w, ((0, 0), (0, size - k)))
+    row, column = (jnp.asarray(block * index) for index in np.tril_indices(blocks))
+
+    def fill(t: Array, normal: Array) -> Array:
+        left = jax.lax.dynamic_slice_in_dim(padded, row[t], block, axis=1)
+        right = jax.lax.dynamic_slice_in_dim(padded, column[t], block, axis=1)
+        product = jnp.matmul(weights, _pairs(left, right), precision="highest")
+        filled = product.reshape(len(weights), block, block)
+        return jax.lax.dynamic_update_slice(normal, filled, (0, row[t], column[t]))
+
+    normal = jnp.zeros((len(weights), size, size), w.dtype)
+    return jax.lax.fori_loop(0, len(row), fill, normal)[:, :k, :k]
+
+
+def _pairs(left: Float[Array, "n p"], right: Float[Array, "n q"]) -> Float[Array, "n pairs"]:
+    return (left[:, :, None] * right[:, None, :]).reshape(len(left), -1)

@@ -8,9 +8,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from jaxinv.formats import load_generator
 from jaxinv.formats.arrays import read_npy, read_npz
@@ -77,11 +80,21 @@ def read_observations(path: Path) -> np.ndarray:
     return np.atleast_2d(rows)
 
 
+class RateColumn(ProgressColumn):
+    """Rows per second since the start: chunks are too few for a rate of the last moments."""
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or not task.elapsed:
+            return Text("- rows/s")
+        return Text(f"{task.completed / task.elapsed:.3g} rows/s")
+
+
 def _progress(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        RateColumn(),
         TimeRemainingColumn(),
         console=console,
     )

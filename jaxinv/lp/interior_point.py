@@ -198,8 +198,11 @@ def _converged(
     y = state.multiplier
     size = matrix.largest * (y.lower + y.upper).max(-1)
     missing = residuals.sides / (state.margin + scale[:, None])
+    # Times the way to the box, which is what a reduced cost left over adds to the gap.
+    way = jnp.abs(state.latent) + state.margin.box_lower + state.margin.box_upper
+    gap = (state.margin * y).total() + (jnp.abs(residuals.latent) * way).sum(-1)
     return (
-        ((state.margin * y).total() <= tolerance * scale)
+        (gap <= tolerance * scale)
         & (missing.largest() <= tolerance)
         & (jnp.abs(residuals.latent).max(-1) <= tolerance * size)
     )
