@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from jaxinv.formats import load_generator, save_generator, shipped_generators
     from jaxinv.generator import Activation, Generator, Layer
     from jaxinv.invert import invert, invert_stream
-    from jaxinv.methods import ClarabelPool, CvxpySolver, Exact, GradientDescent, LinfLP
+    from jaxinv.methods import (
+        L1LP,
+        ClarabelPool,
+        CvxpySolver,
+        Exact,
+        GradientDescent,
+        LinfLP,
+        RelaxedLP,
+    )
     from jaxinv.result import Inversion, LayerReport
     from jaxinv.status import Status
 
@@ -29,9 +37,11 @@ _HOME = {
     "Generator": "generator",
     "GradientDescent": "methods",
     "Inversion": "result",
+    "L1LP": "methods",
     "Layer": "generator",
     "LayerReport": "result",
     "LinfLP": "methods",
+    "RelaxedLP": "methods",
     "Status": "status",
     "invert": "invert",
     "invert_stream": "invert",
@@ -41,6 +51,7 @@ _HOME = {
 }
 
 __all__ = [
+    "L1LP",
     "Activation",
     "ClarabelPool",
     "CvxpySolver",
@@ -51,6 +62,7 @@ __all__ = [
     "Layer",
     "LayerReport",
     "LinfLP",
+    "RelaxedLP",
     "Status",
     "invert",
     "invert_stream",

@@ -56,10 +56,19 @@ def solve(
     return LeastSquares(latent, rank, _residual(matrix, rows, latent))
 
 
+class Centre(NamedTuple):
+    """latent (B, k); full_rank (B,), False also where rounding leaves the rank in doubt."""
+
+    latent: Float[Array, "B k"]
+    full_rank: Bool[Array, " B"]
+
+
 @jax.jit
-def centre(matrix: Float[Array, "n k"], rows: LinearRows) -> Float[Array, "B k"]:
+def centre(matrix: Float[Array, "n k"], rows: LinearRows) -> Centre:
     """A finite least-squares point for any rows: a ridge stands in where they do not suffice."""
-    return _refined(matrix, rows.target, rows.weight, RIDGE)[0]
+    latent, eigenvalue = _refined(matrix, rows.target, rows.weight, RIDGE)
+    enough = rows.active.sum(-1) >= matrix.shape[1]
+    return Centre(latent, enough & (eigenvalue > SUSPECT_EIGENVALUE))
 
 
 @jax.jit

@@ -7,27 +7,43 @@ from collections.abc import Mapping
 
 from jaxinv.methods.checks import require
 from jaxinv.methods.gradient_descent import GRADIENT_OPTIMIZERS, GradientDescent, Optimizer
-from jaxinv.methods.layerwise import Exact, LinfLP
+from jaxinv.methods.joint import REFINEMENTS, Auto, LevenbergMarquardt, Refinement
+from jaxinv.methods.layerwise import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
 from jaxinv.methods.solvers import ClarabelPool, CvxpySolver, InteriorPoint, Solver
 
 __all__ = [
     "GRADIENT_OPTIMIZERS",
+    "L1LP",
     "METHODS",
+    "REFINEMENTS",
+    "Auto",
     "ClarabelPool",
     "CvxpySolver",
     "Exact",
     "GradientDescent",
     "InteriorPoint",
+    "LayerLP",
+    "LevenbergMarquardt",
     "LinfLP",
     "Method",
     "Optimizer",
+    "Refinement",
+    "RelaxedLP",
     "Solver",
     "resolve",
 ]
 
-Method = Exact | LinfLP | GradientDescent
+Method = Exact | LinfLP | L1LP | RelaxedLP | GradientDescent | LevenbergMarquardt | Auto
 
-METHODS: Mapping[str, type[Method]] = {"exact": Exact, "linf": LinfLP, "gd": GradientDescent}
+METHODS: Mapping[str, type[Method]] = {
+    "exact": Exact,
+    "linf": LinfLP,
+    "l1": L1LP,
+    "relaxed": RelaxedLP,
+    "gd": GradientDescent,
+    "lm": LevenbergMarquardt,
+    "auto": Auto,
+}
 
 
 def resolve(method: str | Method) -> Method:
