@@ -1,0 +1,177 @@
+"""The portfolio behind "auto": which runs to make for which rows, and when a row is settled.
+
+Rows take their runs in waves: the layer-wise start first, then random starts of the whole net and
+of the prefix that peeling leaves, half of them softened, each wave twice the one before. A wave
+is made for the rows still unsettled, and what a row does next depends on that row alone.
+"""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxinv.generator import Generator
+from jaxinv.joint.lanes import Engine, default_lanes
+from jaxinv.joint.levenberg_marquardt import Box, Starts
+from jaxinv.joint.peeling import Peeled, peel
+from jaxinv.joint.starts import starting_points
+from jaxinv.methods import Auto
+
+SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
+SMALL_MISFIT = 0.2  # relative residual above which agreement is asked of many runs, not of two
+MANY_RUNS = 24
+LARGEST_WAVE = 16
+ROUGH = 0.1  # relative residual up to which a prefix's fit is worth finishing on the whole net
+
+
+@dataclass
+class Best:
+    """The lowest minimum of each row (written in place), one entry a row.
+
+    hits: runs that ended in it. made: runs made. limit: the loss that reproduces the observation.
+    size: its weighted 2-norm.
+    """
+
+    latent: Float[np.ndarray, "B k"]
+    loss: Float[np.ndarray, " B"]
+    converged: Bool[np.ndarray, " B"]
+    hits: Int[np.ndarray, " B"]
+    made: Int[np.ndarray, " B"]
+    limit: Float[np.ndarray, " B"]
+    size: Float[np.ndarray, " B"]
+    agreement: int
+    live: Bool[np.ndarray, " B"]
+
+    @property
+    def reproduced(self) -> Bool[np.ndarray, " B"]:
+        return self.loss <= self.limit
+
+    @property
+    def confirmed(self) -> Bool[np.ndarray, " B"]:
+        """Whether enough runs ended in the lowest minimum known, many being made if it is high."""
+        enough = (self.loss <= (SMALL_MISFIT * self.size) ** 2) | (self.made >= MANY_RUNS)
+        return enough & (self.hits >= self.agreement)
+
+    @property
+    def open(self) -> Bool[np.ndarray, " B"]:
+        return self.live & ~self.reproduced & ~self.confirmed
+
+    def learn(self, starts: Starts, engine: Engine) -> None:
+        """Make the runs and keep, run by run, what is lower or confirms the lowest."""
+        runs = engine.run(starts)
+        for i, row in enumerate(starts.row):
+            self.made[row] += 1
+            same = abs(runs.loss[i] - self.loss[row]) <= SAME_MINIMUM * self.loss[row]
+            self.hits[row] = self.hits[row] + 1 if same else self.hits[row]
+            if runs.loss[i] < self.loss[row]:
+                self.hits[row] = self.hits[row] if same else 1
+                self.latent[row], self.loss[row] = runs.latent[i], runs.loss[i]
+                self.converged[row] = runs.converged[i]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch to fit: x (B, n), weights (B, n), 0 where not observed, and who is asked for.
+
+    limit: (B,) weighted loss at which a row counts as reproduced. row_ids: (B,) names by which
+    rows draw their starting points.
+    """
+
+    generator: Generator
+    observation: Float[np.ndarray, "B n"]
+    weight: Float[np.ndarray, "B n"]
+    live: Bool[np.ndarray, " B"]
+    limit: Float[np.ndarray, " B"]
+    box: Box
+    seed: int
+    row_ids: Int[np.ndarray, " B"]
+
+
+def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
+    """Fit every live row: G(z) close to x in the weighted 2-norm, the lowest minimum found kept."""
+    best = nothing_found(problem, method.agreement)
+    engine = engine_of(problem, method.lanes, method.steps)
+    relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
+    softness = method.softness if relu else 0.0
+    if peeling:
+        peeled = peel(
+            problem.generator, jnp.asarray(problem.observation), jnp.asarray(problem.weight)
+        )
+        rows = np.flatnonzero(problem.live)
+        start = np.asarray(peeled.inputs[0])
+        best.learn(Starts(rows, start[rows], np.zeros(len(rows))), engine)
+        _finish_prefixes(problem, method, peeled, best, engine)
+    drawn, wave = 0, 1
+    while drawn < method.runs and best.open.any():
+        wave = min(wave, method.runs - drawn)
+        best.learn(random_starts(problem, best.open, drawn, wave, method, softness), engine)
+        drawn, wave = drawn + wave, min(2 * wave, LARGEST_WAVE)
+    return best
+
+
+def random_starts(
+    problem: Problem,
+    rows: Bool[np.ndarray, " B"],
+    first: int,
+    count: int,
+    method: Auto,
+    softness: float,
+) -> Starts:
+    """Starts first .. first + count - 1 of each of these rows; every other one is softened."""
+    k = problem.generator.latent_size
+    drawn = starting_points(
+        problem.seed, jnp.asarray(problem.row_ids), first + count, k, method.start_scale
+    )
+    which = np.flatnonzero(rows)
+    latent = np.asarray(drawn)[which, first:]
+    soft = np.where((first + np.arange(count)) % 2 == 0, softness, 0.0)
+    return Starts(np.repeat(which, count), latent.reshape(-1, k), np.tile(soft, len(which)))
+
+
+def nothing_found(problem: Problem, agreement: int) -> Best:
+    """The state before the first run."""
+    batch = len(problem.live)
+    none = np.zeros(batch, np.int64)
+    return Best(
+        latent=np.full((batch, problem.generator.latent_size), np.nan),
+        loss=np.full(batch, np.inf),
+        converged=np.zeros(batch, bool),
+        hits=none,
+        made=none.copy(),
+        limit=problem.limit,
+        size=np.linalg.norm(problem.weight * problem.observation, axis=-1),
+        agreement=agreement,
+        live=problem.live,
+    )
+
+
+def engine_of(problem: Problem, lanes: int | None, steps: int) -> Engine:
+    """Lanes for this problem, as many as its net (never its observations) says."""
+    lanes = lanes or default_lanes(problem.generator)
+    return Engine(problem.generator, problem.observation, problem.weight, problem.box, lanes, steps)
+
+
+def _finish_prefixes(
+    problem: Problem, method: Auto, peeled: Peeled, best: Best, engine: Engine
+) -> None:
+    """Solve the net below the identifiable layers against the hidden vector, then the whole net."""
+    for depth in range(1, problem.generator.depth):
+        rows = best.open & (peeled.depth == depth)
+        if not rows.any():
+            continue
+        hidden = np.asarray(peeled.inputs[depth])
+        prefix = Problem(
+            generator=Generator(problem.generator.layers[:depth]),
+            observation=hidden,
+            weight=np.ones_like(hidden),
+            live=rows,
+            limit=(method.tolerance * np.linalg.norm(hidden, axis=-1)) ** 2,
+            box=problem.box,
+            seed=problem.seed,
+            row_ids=problem.row_ids,
+        )
+        below = portfolio(prefix, method, peeling=False)
+        near = rows & (below.loss <= (ROUGH * np.linalg.norm(hidden, axis=-1)) ** 2)
+        which = np.flatnonzero(near)
+        best.learn(Starts(which, below.latent[which], np.zeros(len(which))), engine)
