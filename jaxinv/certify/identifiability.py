@@ -62,8 +62,9 @@ def identifiability(generator: Generator, latent: Any, mask: Any = None) -> Iden
     ranks[~finite], rank[~finite] = 0, 0
     full = ranks == np.array(generator.widths[:-1])
     k = generator.latent_size
-    answer = [np.asarray(a) for a in (ranks, rank, k - rank, full.all(-1), rank == k)]
-    return Identifiability(*(part[0] if z.ndim == 1 else part for part in answer))
+    unique, locally = full.all(axis=1), rank == k
+    parts = (ranks, rank, k - rank, unique, locally)
+    return Identifiability(*(part[0] for part in parts) if z.ndim == 1 else parts)
 
 
 def jacobian_rank(

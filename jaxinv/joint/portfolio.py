@@ -14,13 +14,15 @@ from jaxtyping import Bool, Float, Int
 from jaxinv.generator import Generator
 from jaxinv.joint.lanes import Engine, default_lanes
 from jaxinv.joint.levenberg_marquardt import Box, Starts
-from jaxinv.joint.peeling import Peeled, peel
+from jaxinv.joint.peeling import operations, peel
 from jaxinv.joint.starts import starting_points
-from jaxinv.methods import Auto
+from jaxinv.methods import Auto, LevenbergMarquardt
 
 SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
 SMALL_MISFIT = 0.2  # relative residual above which agreement is asked of many runs, not of two
 MANY_RUNS = 24
+AGREEMENT = 2
+PEEL_AFTER = 4  # random runs
 LARGEST_WAVE = 16
 ROUGH = 0.1  # relative residual up to which a prefix's fit is worth finishing on the whole net
 
@@ -94,20 +96,52 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
     engine = engine_of(problem, method.lanes, method.steps)
     relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
     softness = method.softness if relu else 0.0
-    if peeling:
-        peeled = peel(
-            problem.generator, jnp.asarray(problem.observation), jnp.asarray(problem.weight)
-        )
-        rows = np.flatnonzero(problem.live)
-        start = np.asarray(peeled.inputs[0])
-        best.learn(Starts(rows, start[rows], np.zeros(len(rows))), engine)
-        _finish_prefixes(problem, method, peeled, best, engine)
+    # Where a layer-wise start costs more than a run from anywhere, runs come first.
+    peel_at = 0 if peeling_pays(problem.generator) else PEEL_AFTER
     drawn, wave = 0, 1
-    while drawn < method.runs and best.open.any():
-        wave = min(wave, method.runs - drawn)
-        best.learn(random_starts(problem, best.open, drawn, wave, method, softness), engine)
-        drawn, wave = drawn + wave, min(2 * wave, LARGEST_WAVE)
+    while best.open.any():
+        if peeling and drawn >= peel_at:
+            peeling = False
+            _from_peeling(problem, method, best, engine)
+        elif drawn < method.runs:
+            wave = min(max(drawn, 1), LARGEST_WAVE, method.runs - drawn)
+            starts = random_starts(
+                problem, best.open, drawn, wave, method.start_scale, (softness, 0.0)
+            )
+            best.learn(starts, engine)
+            drawn += wave
+        else:
+            break
     return best
+
+
+def restarts(problem: Problem, method: LevenbergMarquardt) -> Best:
+    """Every live row from all its random starting points."""
+    best = nothing_found(problem, AGREEMENT)
+    starts = random_starts(
+        problem, problem.live, 0, method.restarts, method.start_scale, (method.softness,)
+    )
+    best.learn(starts, engine_of(problem, method.lanes, method.steps))
+    return best
+
+
+def from_latents(
+    problem: Problem, latent: Float[np.ndarray, "B k"], method: LevenbergMarquardt
+) -> Best:
+    """One run for every live row, from the latent given."""
+    best = nothing_found(problem, AGREEMENT)
+    rows = np.flatnonzero(problem.live)
+    starts = Starts(rows, latent[rows], np.zeros(len(rows)))
+    best.learn(starts, engine_of(problem, method.lanes, method.steps))
+    return best
+
+
+def peeling_pays(generator: Generator) -> bool:
+    """Whether peeling a row costs less than the ten steps of a run that goes well."""
+    k = generator.latent_size
+    products = sum(2 * layer.width * layer.width_in * k for layer in generator.layers[1:])
+    step = products + 2 * generator.observation_size * k**2 + 2 * k**3
+    return operations(generator) < 10 * step
 
 
 def random_starts(
@@ -115,17 +149,15 @@ def random_starts(
     rows: Bool[np.ndarray, " B"],
     first: int,
     count: int,
-    method: Auto,
-    softness: float,
+    scale: float,
+    softness: tuple[float, ...],
 ) -> Starts:
-    """Starts first .. first + count - 1 of each of these rows; every other one is softened."""
+    """Starts first .. first + count - 1 of each of these rows, softened in turn."""
     k = problem.generator.latent_size
-    drawn = starting_points(
-        problem.seed, jnp.asarray(problem.row_ids), first + count, k, method.start_scale
-    )
+    drawn = starting_points(problem.seed, jnp.asarray(problem.row_ids), first + count, k, scale)
     which = np.flatnonzero(rows)
     latent = np.asarray(drawn)[which, first:]
-    soft = np.where((first + np.arange(count)) % 2 == 0, softness, 0.0)
+    soft = np.array(softness)[(first + np.arange(count)) % len(softness)]
     return Starts(np.repeat(which, count), latent.reshape(-1, k), np.tile(soft, len(which)))
 
 
@@ -152,26 +184,38 @@ def engine_of(problem: Problem, lanes: int | None, steps: int) -> Engine:
     return Engine(problem.generator, problem.observation, problem.weight, problem.box, lanes, steps)
 
 
-def _finish_prefixes(
-    problem: Problem, method: Auto, peeled: Peeled, best: Best, engine: Engine
-) -> None:
-    """Solve the net below the identifiable layers against the hidden vector, then the whole net."""
+def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> None:
+    """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
+    peeled = peel(problem.generator, jnp.asarray(problem.observation), jnp.asarray(problem.weight))
+    if 0 in peeled.inputs:
+        rows = np.flatnonzero(best.open)
+        start = np.asarray(peeled.inputs[0])[rows]
+        best.learn(Starts(rows, start, np.zeros(len(rows))), engine)
     for depth in range(1, problem.generator.depth):
         rows = best.open & (peeled.depth == depth)
         if not rows.any():
             continue
-        hidden = np.asarray(peeled.inputs[depth])
-        prefix = Problem(
-            generator=Generator(problem.generator.layers[:depth]),
-            observation=hidden,
-            weight=np.ones_like(hidden),
-            live=rows,
-            limit=(method.tolerance * np.linalg.norm(hidden, axis=-1)) ** 2,
-            box=problem.box,
-            seed=problem.seed,
-            row_ids=problem.row_ids,
-        )
-        below = portfolio(prefix, method, peeling=False)
-        near = rows & (below.loss <= (ROUGH * np.linalg.norm(hidden, axis=-1)) ** 2)
-        which = np.flatnonzero(near)
+        below = _prefix(problem, method, np.asarray(peeled.inputs[depth]), depth, rows)
+        which = np.flatnonzero(rows & (below.loss <= (ROUGH * below.size) ** 2))
         best.learn(Starts(which, below.latent[which], np.zeros(len(which))), engine)
+
+
+def _prefix(
+    problem: Problem,
+    method: Auto,
+    hidden: Float[np.ndarray, "B m"],
+    depth: int,
+    rows: Bool[np.ndarray, " B"],
+) -> Best:
+    """Solve the first `depth` layers against the hidden vector that peeling found."""
+    prefix = Problem(
+        generator=Generator(problem.generator.layers[:depth]),
+        observation=hidden,
+        weight=np.ones_like(hidden),
+        live=rows,
+        limit=(method.tolerance * np.linalg.norm(hidden, axis=-1)) ** 2,
+        box=problem.box,
+        seed=problem.seed,
+        row_ids=problem.row_ids,
+    )
+    return portfolio(prefix, method, peeling=False)
