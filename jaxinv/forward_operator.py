@@ -7,7 +7,7 @@ positive numbers if the activation is a (leaky) ReLU.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def operator_matrix(operator: Any, n: int, m: int) -> Float[np.ndarray, "m n"]:
     if isinstance(operator, tuple) and len(operator) == 2 and all(map(callable, operator)):
         matrix = _materialised(*operator, n, m)
     else:
-        dense = sparse.csr_array(operator).toarray() if sparse.issparse(operator) else operator
+        dense = cast(Any, operator).toarray() if sparse.issparse(operator) else operator
         try:
             matrix = np.asarray(dense, dtype=np.float64)
         except (TypeError, ValueError):

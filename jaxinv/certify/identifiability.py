@@ -13,14 +13,19 @@ Active are rows with positive output (ReLU), strictly inside the range (sigmoid,
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.generator import Activation, Generator
 
 RANK_TOLERANCE = 1e-10  # of the largest singular value
 CLEAR_EIGENVALUE = 1e-8  # of the Gram matrix with unit diagonal: above it the rank is beyond doubt
 BLOCK = 64  # Jacobians in memory together
+# A ReLU unit closer to its kink than this, relative to its layer, counts as off: an inverter that
+# ends on the boundary of a polytope of preimages leaves rounding there.
+AT_KINK = 1e-7
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ def identifiability(generator: Generator, latent: Any, mask: Any = None) -> Iden
     """
     z = np.asarray(latent, dtype=np.float64)
     rows = np.atleast_2d(z)
-    finite = np.isfinite(rows).all(-1)
+    finite = np.asarray(np.isfinite(rows).all(axis=1))
     rows = np.where(finite[:, None], rows, 0.0)
     observed = observed_rows(mask, (len(rows), generator.observation_size))
     outputs = [np.asarray(output) for output in generator.outputs(rows)]
@@ -62,7 +67,7 @@ def identifiability(generator: Generator, latent: Any, mask: Any = None) -> Iden
     ranks[~finite], rank[~finite] = 0, 0
     full = ranks == np.array(generator.widths[:-1])
     k = generator.latent_size
-    unique, locally = full.all(axis=1), rank == k
+    unique, locally = np.asarray(full.all(axis=1)), np.asarray(rank == k)
     parts = (ranks, rank, k - rank, unique, locally)
     return Identifiability(*(part[0] for part in parts) if z.ndim == 1 else parts)
 
@@ -77,10 +82,30 @@ def jacobian_rank(
         # One shape for every block: the last one is padded, not compiled anew.
         padded = np.zeros((min(BLOCK, len(latent)), latent.shape[1]))
         padded[: len(latent[some])] = latent[some]
-        jacobians = np.asarray(generator.jacobian(padded))
+        with jax.enable_x64(True):
+            jacobians = np.asarray(_jacobian_off_kinks(generator, jnp.asarray(padded)))
         for offset, seen in enumerate(observed[some]):
             rank[start + offset] = matrix_rank(jacobians[offset][seen])
     return rank
+
+
+@jax.jit
+def _jacobian_off_kinks(generator: Generator, z: Float[Array, "B k"]) -> Float[Array, "B n k"]:
+    """D_d W_d ... D_1 W_1 with every ReLU unit that is at its kink switched off."""
+    product: Array | None = None
+    for layer in generator.layers:
+        u = layer.preactivation(z)
+        slope = layer.activation.derivative(u)
+        if layer.activation.kind == "relu":
+            size = jnp.max(jnp.abs(u), axis=-1, keepdims=True)
+            slope = jnp.where(u > AT_KINK * size, 1.0, 0.0)
+        weight = layer.weight
+        product = slope[..., None] * (
+            weight if product is None else jnp.matmul(weight, product, precision="highest")
+        )
+        z = layer.activation(u)
+    assert product is not None
+    return product
 
 
 def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:
@@ -100,7 +125,7 @@ def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:
 def active_rows(activation: Activation, output: np.ndarray) -> np.ndarray:
     """Rows whose output fixes their pre-activation."""
     if activation.kind == "relu":
-        return output > 0
+        return output > AT_KINK * output.max(axis=-1, keepdims=True)
     if activation.squashing:
         low, high = activation.range
         return (output > low) & (output < high)

@@ -28,6 +28,7 @@ SMALL_DECREASE, SOFT_DECREASE = 1e-5, 1e-1  # of the loss, of a step taken; whil
 SMALL_STEP = 1e-10  # of the latent
 REPRODUCED = 1e-14  # relative residual below which nothing is left to fit
 SOFTER, LEAST_SOFTNESS = 0.25, 0.02  # the homotopy's factor, and the slope it ends from
+KEPT_ON = 1e-300  # no slope to speak of, yet outputs known to be active stay linear
 EXACT_STEPS, REFINEMENTS = 2, 2
 
 
@@ -161,7 +162,9 @@ def exact_step(
 def _step(generator: Generator, lanes: Lanes, box: Box, limit: int) -> Lanes:
     """Look at the trial point, take it or not, adapt the damping, and propose the next."""
     square = lanes.weight**2
-    on = lanes.observation > 0
+    # What lies above every negative excursion, which only noise can cause, is truly active.
+    excursion = jnp.max(jnp.where(lanes.weight > 0, -lanes.observation, 0.0), -1, keepdims=True)
+    on = lanes.observation > jnp.maximum(excursion, 0.0)
     here = linearize(generator, lanes.trial, lanes.softness, on)
     residual = jnp.where(lanes.weight > 0, here.value - lanes.observation, 0.0)
     loss = (square * residual**2).sum(-1)
@@ -187,7 +190,7 @@ def _step(generator: Generator, lanes: Lanes, box: Box, limit: int) -> Lanes:
     delta, predicted = _proposal(lanes, damping, box)
 
     scale = (square * lanes.observation**2).sum(-1)
-    small = jnp.where(lanes.softness > 0, SOFT_DECREASE, SMALL_DECREASE)
+    small = jnp.where(lanes.softness > KEPT_ON, SOFT_DECREASE, SMALL_DECREASE)
     length, size = jnp.linalg.norm(delta, axis=-1), jnp.linalg.norm(lanes.latent, axis=-1)
     ended = (
         (taken & (decrease <= small * lanes.loss))
