@@ -29,10 +29,10 @@ def test_auto_recovers_what_is_identifiable_and_names_the_rest():
     np.testing.assert_array_equal(np.asarray(found.status), expected)
     assert recovery_error(found.latent, latent)[identifiable].max() < 1e-9
     assert (np.asarray(found.undetermined) > 0).tolist() == (~identifiable).tolist()
-    assert np.asarray(found.residual).max() < 1e-6
+    assert (np.asarray(found.residual) <= 1e-6 * np.linalg.norm(x, axis=-1)).all()
 
 
-@pytest.mark.parametrize("last", [90, 45, 24])
+@pytest.mark.parametrize("last", [90, 32])
 def test_auto_inverts_layers_that_do_not_expand(last):
     generator, latent, x = planted((8, 40, last), rows=24, seed=2)
     identifiable = np.linalg.matrix_rank(np.asarray(generator.jacobian(latent))) == 8
@@ -109,14 +109,14 @@ def test_chosen_preimages_stay_in_the_preimage():
         assert (np.asarray(found[kind].undetermined) > 0).tolist() == free.tolist()
     norm = {kind: np.linalg.norm(np.asarray(r.latent), axis=-1) for kind, r in found.items()}
     assert (norm["minimum-norm"] <= norm["any"] * (1 + 1e-9))[free].all()
-    assert (norm["minimum-norm"] <= norm["chebyshev"] * (1 + 1e-9))[free].mean() > 0.9
+    assert (norm["minimum-norm"] <= norm["chebyshev"] * (1 + 1e-9))[free].all()
     inner = {
-        kind: [_radius(generator, z) for z in np.asarray(found[kind].latent)[free]]
-        for kind in ("any", "chebyshev")
+        kind: np.array([_radius(generator, z) for z in np.asarray(found[kind].latent)[free]])
+        for kind in ("minimum-norm", "chebyshev")
     }
-    assert (np.array(inner["chebyshev"]) >= np.array(inner["any"]) - 1e-9).all()
+    assert (inner["chebyshev"] > inner["minimum-norm"]).all()
     error = {kind: recovery_error(r.latent, latent)[free].mean() for kind, r in found.items()}
-    assert error["chebyshev"] < error["minimum-norm"] * 1.5
+    assert error["chebyshev"] < error["any"]
 
 
 def _radius(generator, z):

@@ -19,7 +19,7 @@ from jaxinv.joint.starts import starting_points
 from jaxinv.methods import Auto, LevenbergMarquardt
 
 SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
-SMALL_MISFIT = 0.2  # relative residual above which agreement is asked of many runs, not of two
+SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two
 MANY_RUNS = 24
 AGREEMENT = 2
 PEEL_AFTER = 4  # random runs
@@ -59,13 +59,16 @@ class Best:
     def open(self) -> Bool[np.ndarray, " B"]:
         return self.live & ~self.reproduced & ~self.confirmed
 
-    def learn(self, starts: Starts, engine: Engine) -> None:
-        """Make the runs and keep, run by run, what is lower or confirms the lowest."""
+    def learn(self, starts: Starts, engine: Engine, independent: bool = True) -> None:
+        """Make the runs and keep, run by run, what is lower or confirms the lowest.
+
+        Runs that start from what others found are not independent, and confirm nothing.
+        """
         runs = engine.run(starts)
         for i, row in enumerate(starts.row):
             self.made[row] += 1
             same = abs(runs.loss[i] - self.loss[row]) <= SAME_MINIMUM * self.loss[row]
-            self.hits[row] = self.hits[row] + 1 if same else self.hits[row]
+            self.hits[row] += same and independent
             if runs.loss[i] < self.loss[row]:
                 self.hits[row] = self.hits[row] if same else 1
                 self.latent[row], self.loss[row] = runs.latent[i], runs.loss[i]
@@ -197,7 +200,8 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
             continue
         below = _prefix(problem, method, np.asarray(peeled.inputs[depth]), depth, rows)
         which = np.flatnonzero(rows & (below.loss <= (ROUGH * below.size) ** 2))
-        best.learn(Starts(which, below.latent[which], np.zeros(len(which))), engine)
+        starts = Starts(which, below.latent[which], np.zeros(len(which)))
+        best.learn(starts, engine, independent=False)
 
 
 def _prefix(

@@ -84,16 +84,23 @@ def cell_polytope(generator: Generator, z: np.ndarray, seen: np.ndarray) -> Poly
 
 
 def chebyshev_centre(polytope: Polytope) -> Float[np.ndarray, " k"]:
-    """Centre of the largest ball in the polytope, of at most the latent's own size."""
+    """Centre of the largest ball in the polytope, within reach of its point of least norm.
+
+    The polytope is often unbounded; radius and centre are kept within the root mean square of the
+    least-norm point's entries, the only length that the observation gives.
+    """
     m, q = polytope.rows.shape
-    if not m:
-        return polytope.origin
-    cap = max(1.0, float(np.abs(polytope.origin).max()))
+    nearest = least_norm(polytope)
+    cap = float(np.sqrt(np.mean(nearest**2)))
+    if not m or cap == 0.0:
+        return nearest
+    shift = polytope.basis.T @ (nearest - polytope.origin)
+    margin = np.maximum(polytope.margin + polytope.rows @ shift, 0.0)
     size = np.linalg.norm(polytope.rows, axis=1)
-    reach = np.full((1, q), 10.0 * cap)
+    reach = np.full((1, q), cap)
     program = IntervalLP(
         matrix=polytope.rows,
-        lower=(cap * size - polytope.margin)[None],
+        lower=(cap * size - margin)[None],
         upper=np.full((1, m), np.inf),
         lower_slack=size[None],
         upper_slack=np.ones((1, m)),
@@ -105,7 +112,7 @@ def chebyshev_centre(polytope: Polytope) -> Float[np.ndarray, " k"]:
     )
     solved = solve_certified(program, ClarabelPool(threads=1), np.zeros((1, q)), np.full(1, cap))
     y = solved.latent[0] if solved.certified[0] else np.zeros(q)
-    return polytope.origin + polytope.basis @ y
+    return nearest + polytope.basis @ y
 
 
 def least_norm(polytope: Polytope) -> Float[np.ndarray, " k"]:
