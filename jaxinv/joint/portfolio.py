@@ -21,6 +21,7 @@ from jaxinv.methods import Auto, LevenbergMarquardt
 SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
 SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two
 MANY_RUNS = 24
+AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a false minimum's
 AGREEMENT = 2
 PEEL_AFTER = 4  # random runs
 LARGEST_WAVE = 16
@@ -32,7 +33,7 @@ class Best:
     """The lowest minimum of each row (written in place), one entry a row.
 
     hits: runs that ended in it. made: runs made. limit: the loss that reproduces the observation.
-    size: its weighted 2-norm.
+    size: its weighted 2-norm. ample: whether far more entries than unknowns bind the latent.
     """
 
     latent: Float[np.ndarray, "B k"]
@@ -42,6 +43,7 @@ class Best:
     made: Int[np.ndarray, " B"]
     limit: Float[np.ndarray, " B"]
     size: Float[np.ndarray, " B"]
+    ample: Bool[np.ndarray, " B"]
     agreement: int
     live: Bool[np.ndarray, " B"]
 
@@ -52,7 +54,8 @@ class Best:
     @property
     def confirmed(self) -> Bool[np.ndarray, " B"]:
         """Whether enough runs ended in the lowest minimum known, many being made if it is high."""
-        enough = (self.loss <= (SMALL_MISFIT * self.size) ** 2) | (self.made >= MANY_RUNS)
+        small = (self.loss <= (SMALL_MISFIT * self.size) ** 2) & self.ample
+        enough = small | (self.made >= MANY_RUNS)
         return enough & (self.hits >= self.agreement)
 
     @property
@@ -167,6 +170,9 @@ def random_starts(
 def nothing_found(problem: Problem, agreement: int) -> Best:
     """The state before the first run."""
     batch = len(problem.live)
+    binding = problem.weight > 0
+    if problem.generator.layers[-1].activation.kind == "relu":
+        binding &= problem.observation > 0
     none = np.zeros(batch, np.int64)
     return Best(
         latent=np.full((batch, problem.generator.latent_size), np.nan),
@@ -176,6 +182,7 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
         made=none.copy(),
         limit=problem.limit,
         size=np.linalg.norm(problem.weight * problem.observation, axis=-1),
+        ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
         agreement=agreement,
         live=problem.live,
     )
