@@ -28,7 +28,7 @@ ROUNDS = 4  # steps between two looks at which lanes are done
 
 
 def default_lanes(generator: Generator) -> int:
-    """As many lanes as pay, from the net alone: a row's bits do not depend on who else is there."""
+    """As many lanes as pay for this net on this device."""
     widest = max(layer.width for layer in generator.layers)
     fit = LANE_BYTES // (3 * 8 * generator.latent_size * widest)
     return int(np.clip(fit, 1, MOST_ON_CPU if jax.default_backend() == "cpu" else MOST_LANES))

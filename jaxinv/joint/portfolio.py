@@ -189,8 +189,8 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
 
 
 def engine_of(problem: Problem, lanes: int | None, steps: int) -> Engine:
-    """Lanes for this problem, as many as its net (never its observations) says."""
-    lanes = lanes or default_lanes(problem.generator)
+    """Lanes for this problem, as many as its shape (never its observations) says."""
+    lanes = lanes or min(default_lanes(problem.generator), len(problem.live))
     return Engine(problem.generator, problem.observation, problem.weight, problem.box, lanes, steps)
 
 
