@@ -35,7 +35,7 @@ def invert(
     generator: Annotated[str, typer.Argument(help="A file, or a shipped generator's name.")],
     observations: Annotated[Path, typer.Argument(help=".npy, or .npz with one array.")],
     out: Annotated[Path, typer.Option(help="Where latent, status and residual go (.npz).")],
-    method: Annotated[str, typer.Option(help="exact, linf or gd.")] = "linf",
+    method: Annotated[str, typer.Option(help="auto, lm, exact, linf, l1, relaxed or gd.")] = "auto",
     chunk: Annotated[int | None, typer.Option(min=1, help="Rows computed together.")] = None,
     noise: Annotated[float | None, typer.Option(min=0.0, help="Noise level per entry.")] = None,
 ) -> None:
