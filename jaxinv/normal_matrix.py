@@ -1,31 +1,41 @@
-"""Weighted normal matrices W' diag(d) W for a batch of weights d, as large matrix products."""
+"""TEMP: replaced on merge."""
+
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-BLOCK_BYTES = 1 << 26
+BLOCK = 64
 
 
-def normal_matrices(
-    matrix: Float[Array, "*shared n k"], weights: Float[Array, "B n"]
-) -> Float[Array, "B k k"]:
-    """W' diag(d_b) W, its lower triangle, for every row d_b of the weights.
+class PairProducts(NamedTuple):
+    matrix: Array
+    blocks: tuple[Array, ...]
 
-    Where W is shared, entry (i, j) is the product of d_b with the vector W_i * W_j, so that a block
-    of rows i of all B matrices is one product (B, n) @ (n, block k). Only blocks on or below the
-    diagonal are formed, which is all that a Cholesky factorisation reads; each block's right-hand
-    side stays below BLOCK_BYTES. Entries above the diagonal blocks are zero.
-    """
+
+def pair_products(matrix: Array) -> PairProducts:
     if matrix.ndim == 3:
-        weighted = weights[..., None] * matrix
-        return jnp.matmul(matrix.mT, weighted, precision="highest")
+        return PairProducts(matrix, ())
     n, k = matrix.shape
-    block = max(1, min(k, BLOCK_BYTES // (n * k * matrix.dtype.itemsize)))
+    blocks = []
+    for start in range(0, k, BLOCK):
+        stop = min(start + BLOCK, k)
+        blocks.append((matrix[:, start:stop, None] * matrix[:, None, :stop]).reshape(n, -1))
+    return PairProducts(matrix, tuple(blocks))
+
+
+def normal_matrices(pairs, weights: Float[Array, "B n"]) -> Float[Array, "B k k"]:
+    if not isinstance(pairs, PairProducts):
+        pairs = pair_products(pairs)
+    matrix = pairs.matrix
+    if matrix.ndim == 3:
+        return jnp.matmul(matrix.mT, weights[..., None] * matrix, precision="highest")
+    k = matrix.shape[1]
     rows = []
-    for start in range(0, k, block):
-        stop = min(start + block, k)
-        pairs = (matrix[:, start:stop, None] * matrix[:, None, :stop]).reshape(n, -1)
-        product = jnp.matmul(weights, pairs, precision="highest")
+    for i, block in enumerate(pairs.blocks):
+        start = i * BLOCK
+        stop = min(start + BLOCK, k)
+        product = jnp.matmul(weights, block, precision="highest")
         filled = product.reshape(len(weights), stop - start, stop)
         rows.append(jnp.pad(filled, ((0, 0), (0, 0), (0, k - stop))))
     return jnp.concatenate(rows, axis=1)

@@ -130,7 +130,8 @@ def _slack_for(violation: np.ndarray, coefficient: np.ndarray) -> np.ndarray:
     violation = np.maximum(violation, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         needed = violation / coefficient
-    return np.where(violation > 0, needed, 0.0)
+    # A value that is not a number stays one: it must not pass for a side that is met.
+    return np.where(violation <= 0, 0.0, needed)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from jaxinv.methods.checks import require
 from jaxinv.methods.gradient_descent import GRADIENT_OPTIMIZERS, GradientDescent, Optimizer
 from jaxinv.methods.layerwise import Exact, LinfLP
-from jaxinv.methods.solvers import ClarabelPool, CvxpySolver, Solver
+from jaxinv.methods.solvers import ClarabelPool, CvxpySolver, InteriorPoint, Solver
 
 __all__ = [
     "GRADIENT_OPTIMIZERS",
@@ -17,6 +17,7 @@ __all__ = [
     "CvxpySolver",
     "Exact",
     "GradientDescent",
+    "InteriorPoint",
     "LinfLP",
     "Method",
     "Optimizer",

@@ -34,4 +34,30 @@ class CvxpySolver:
     name: str = "HIGHS"
 
 
-Solver = ClarabelPool | CvxpySolver
+@dataclass(frozen=True)
+class InteriorPoint:
+    """A predictor-corrector on the device, for all instances that share a matrix at once.
+
+    tolerance: complementarity, primal and dual residual, relative to max(optimum, floor) on the
+    recentred program; an answer counts only when the certificate recomputed from it holds as well.
+    steps: limit of predictor-corrector steps. correctors: centrality correctors a step, each of
+    which costs two solves with the step's factor. slots: instances computed together; None chooses
+    by memory. What is not certified goes to the Clarabel pool.
+    """
+
+    tolerance: float = 1e-9
+    steps: int = 60
+    correctors: int = 2
+    slots: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.tolerance > 0, f"tolerance={self.tolerance} must be positive")
+        require(self.steps >= 1, f"steps={self.steps} must be at least 1")
+        require(self.correctors >= 0, f"correctors={self.correctors} must not be negative")
+        require(
+            self.slots is None or self.slots >= 1,
+            f"slots={self.slots} must be at least 1, or None to choose by memory",
+        )
+
+
+Solver = ClarabelPool | InteriorPoint | CvxpySolver
