@@ -105,10 +105,10 @@ def invert_stream(
     yield from _in_flight(pieces())
 
 
-def default_chunk(generator: Generator) -> int:
-    """Rows whose normal matrices fit into CHUNK_BYTES, at most LARGEST_CHUNK."""
+def default_chunk(generator: Generator, memory: int = CHUNK_BYTES) -> int:
+    """Rows whose normal matrices fit into so many bytes, at most LARGEST_CHUNK."""
     widest = max(layer.width_in**2 + 4 * layer.width for layer in generator.layers)
-    return int(np.clip(CHUNK_BYTES // (3 * 8 * widest), 1, LARGEST_CHUNK))
+    return int(np.clip(memory // (3 * 8 * widest), 1, LARGEST_CHUNK))
 
 
 def _in_flight(pieces: Iterable[Piece]) -> Iterator[Inversion]:

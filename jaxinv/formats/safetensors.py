@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as encode
 
 from jaxinv.formats.state_dict import from_state_dict
 from jaxinv.formats.tensors import from_tensors, to_tensors
@@ -39,5 +39,10 @@ def load(path: Path, layers: Sequence[str] | None) -> Generator:
 
 
 def save(generator: Generator, path: Path) -> None:
+    path.write_bytes(encoded(generator))
+
+
+def encoded(generator: Generator) -> bytes:
+    """The bytes of the file."""
     tensors, names = to_tensors(generator)
-    save_file(tensors, path, {"format": "jaxinv", "activations": json.dumps(names)})
+    return encode(tensors, {"format": "jaxinv", "activations": json.dumps(names)})

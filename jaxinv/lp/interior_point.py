@@ -119,9 +119,10 @@ def start(matrix: DeviceMatrix, program: Program, kind: Slack) -> State:
         _needed(program.present.lower, value.lower, program.lower_slack),
         _needed(program.present.upper, value.upper, program.upper_slack),
     )
-    slack = none + (short.max(-1, keepdims=True) if kind is Slack.SHARED else short)[
-        :, : none.shape[-1]
-    ]
+    slack = (
+        none
+        + (short.max(-1, keepdims=True) if kind is Slack.SHARED else short)[:, : none.shape[-1]]
+    )
     margin = _value(matrix, program, latent, slack + 1.0).clipped(LEAST_MARGIN, jnp.inf)
     margin = margin.where(program.present, 1.0)
     one = jax.tree.map(jnp.ones_like, margin).where(program.present, 0.0)
@@ -352,7 +353,10 @@ def _lengths(program: Program, state: State, direction: Direction) -> Float[Arra
         return jnp.minimum(1.0, STEP_BACK * ends.least())
 
     return jnp.stack(
-        [furthest(state.margin, direction.margin), furthest(state.multiplier, direction.multiplier)],
+        [
+            furthest(state.margin, direction.margin),
+            furthest(state.multiplier, direction.multiplier),
+        ],
         -1,
     )
 

@@ -122,7 +122,9 @@ def _program(problem: IntervalLP) -> Program:
     ends = [problem.lower, problem.upper, problem.box_lower, problem.box_upper]
     zeros = np.zeros((problem.batch_size, width))
     return Program(
-        ends=Sides(*(jnp.asarray(np.where(np.isfinite(e), e, 0.0)) for e in ends), jnp.asarray(zeros)),
+        ends=Sides(
+            *(jnp.asarray(np.where(np.isfinite(e), e, 0.0)) for e in ends), jnp.asarray(zeros)
+        ),
         present=Sides(*(jnp.asarray(np.isfinite(e)) for e in ends), jnp.asarray(zeros == 0)),
         lower_slack=jnp.asarray(problem.lower_slack),
         upper_slack=jnp.asarray(problem.upper_slack),

@@ -1,0 +1,1 @@
+"""Thousands to millions of observations: a directory of immutable shards that survives a crash."""
