@@ -15,7 +15,7 @@ PREFIX = ".writing"
 STALE_SECONDS = 24 * 3600
 
 
-def commit(path: Path, write: Callable[[IO[bytes]], None]) -> bool:
+def commit(path: Path, write: Callable[[IO[bytes]], object]) -> bool:
     """Create the file unless it exists; of two writers, one succeeds. Whether it was this one."""
     temporary = _written(path, write)
     try:
@@ -34,7 +34,7 @@ def commit(path: Path, write: Callable[[IO[bytes]], None]) -> bool:
         temporary.unlink(missing_ok=True)
 
 
-def replace(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Create the file, or put the new one in the old one's place."""
     temporary = _written(path, write)
     try:
@@ -56,7 +56,7 @@ def sweep(folder: Path) -> None:
             continue
 
 
-def _written(path: Path, write: Callable[[IO[bytes]], None]) -> Path:
+def _written(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     name = f"{PREFIX}-{socket.gethostname()}-{os.getpid()}-{uuid4().hex}"
     temporary = path.parent / name
     try:

@@ -26,7 +26,7 @@ def threads(devices: int | None) -> Iterator[Executor]:
 
 @contextmanager
 def processes(count: int) -> Iterator[Executor]:
-    """Spawned processes (never forked: JAX's threads would not survive), which end with this one."""
+    """Processes that end with this one; spawned, since JAX's threads do not survive a fork."""
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent)
     try:

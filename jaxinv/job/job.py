@@ -59,14 +59,14 @@ class Job:
         if before is None and folder.exists() and _strangers(folder):
             raise ValueError(f"{folder} is not empty and holds no job; choose another directory")
         rows, described = observations_input(
-            Path(observations), dataset, pixels, generator, before and before.observations
+            Path(observations), dataset, pixels, generator, before.observations if before else None
         )
         wanted = Manifest(
             generator=generator_digest(generator),
             generator_name=name,
             widths=generator.widths,
             observations=described,
-            mask=mask_input(mask and Path(mask), rows, before and before.mask),
+            mask=mask_input(Path(mask) if mask else None, rows, before.mask if before else None),
             method=settings.to_record(resolve(method)),
             noise=noise,
             seed=seed,
@@ -75,7 +75,15 @@ class Job:
         if before is not None:
             before.refuse_other(wanted, folder)
             return cls(folder, before)
-        (folder / "shards").mkdir(parents=True, exist_ok=True)
+        return cls.begin(folder, wanted, generator)
+
+    @classmethod
+    def begin(cls, folder: Path, wanted: Manifest, generator: Generator) -> "Job":
+        """Make the directory; the manifest comes last, so that a job that has one is whole."""
+        try:
+            (folder / "shards").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"no job can be kept in {folder}: {error.strerror}") from None
         durable.replace(
             folder / "generator.safetensors", lambda file: file.write(encoded(generator))
         )
@@ -87,7 +95,9 @@ class Job:
         """The job's own copy; raises ValueError where it is not the one the job began with."""
         generator = load_generator(self.folder / "generator.safetensors")
         if generator_digest(generator) != self.manifest.generator:
-            raise ValueError(f"{self.folder} holds another generator than the one it was begun with")
+            raise ValueError(
+                f"{self.folder} holds another generator than the one it was begun with"
+            )
         return generator
 
     @cached_property

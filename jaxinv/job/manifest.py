@@ -93,7 +93,9 @@ class Manifest:
             data["widths"] = tuple(data["widths"])
             return cls(**data)
         except FileNotFoundError:
-            raise FileNotFoundError(f"{path.parent} is not a job directory (no {path.name})") from None
+            raise FileNotFoundError(
+                f"{path.parent} is not a job directory (no {path.name})"
+            ) from None
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged or from another version: {error}") from None
 

@@ -168,4 +168,3 @@ def _first_work(job: Job, chunk: int | None, memory: int, devices: int | None) -
 def _length(job: Job, number: int) -> int:
     start, stop = job.shards.span(number)
     return stop - start
-

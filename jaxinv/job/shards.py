@@ -79,6 +79,14 @@ class Shards:
             raise ValueError(f"{path} is not shard {number} of this job; remove it and resume")
         return np.array(rows)
 
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """The rows from start to stop, out of as many shards as hold them."""
+        parts = [np.zeros(0, self.type)]
+        for number in range(start // self.shard_rows, -(-stop // self.shard_rows)):
+            first, last = self.span(number)
+            parts.append(self.read(number)[max(start - first, 0) : min(stop, last) - first])
+        return np.concatenate(parts)
+
     def check(self) -> None:
         """Refuse a directory whose committed shards have another size than was written."""
         for number in self.committed():

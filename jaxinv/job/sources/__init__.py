@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxinv.job.sources import arrays, images
+from jaxinv.job.sources import arrays, images, subset
 from jaxinv.job.sources.rows import Rows
 
 __all__ = ["Rows", "open_mask", "open_rows", "reopen"]
@@ -58,4 +58,5 @@ def open_mask(path: str | Path, rows: int, width: int, dataset: str | None = Non
 
 def reopen(spec: dict[str, Any]) -> Rows:
     """Open what `Rows.spec` describes."""
-    return open_rows(**spec)
+    whole = open_rows(**{name: value for name, value in spec.items() if name != "index"})
+    return subset.open_subset(whole, Path(spec["index"])) if "index" in spec else whole
