@@ -64,6 +64,12 @@ def _written(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ValueError(
+            f"{path} cannot be written ({error.strerror}); what was committed before is safe: "
+            "make room or choose another place, and run again"
+        ) from None
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -45,7 +45,8 @@ def histogram(values: Float[np.ndarray, " B"], axis: str, bins: int = 40) -> str
     top = counts.max()
     parts = []
     for i, count in enumerate(counts):
-        height = (HEIGHT - TOP - BOTTOM) * count / top
+        # A single row among millions must still be seen.
+        height = max((HEIGHT - TOP - BOTTOM) * count / top, 2.0 if count else 0.0)
         parts.append(
             f'<rect x="{LEFT + i * inner:.1f}" y="{HEIGHT - BOTTOM - height:.1f}" '
             f'width="{inner - 1:.1f}" height="{height:.1f}" fill="{BLUE}"/>'
@@ -99,5 +100,5 @@ def _frame(across: str, up: str, top: str) -> str:
         + _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, across, "middle")
         + _text(LEFT - 6, TOP + 10, top, "end")
         + _text(LEFT - 6, HEIGHT - BOTTOM, "0", "end")
-        + _text(LEFT - 6, (TOP + HEIGHT - BOTTOM) / 2, up, "end")
+        + _text(LEFT + 6, TOP + 10, up, "start")
     )

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -78,9 +78,11 @@ def run(
                     _serve(job, executor, work, flight, current, log, watcher, stop)
         finally:
             watcher.end()
-            complete = not job.shards.missing()
+        current.ended = time.time()
+        complete = not job.shards.missing()
+        log.write("end" if complete else "stopped", seconds=round(current.seconds, 3))
+        if current.done or not (job.folder / "summary.json").exists():
             summarize(job, current)
-            log.write("end" if complete else "stopped", seconds=round(current.seconds, 3))
         # Rows that were read after a change would belong to another file.
         job.manifest.observations.open()
     return complete
@@ -115,7 +117,8 @@ def _serve(
                     raise
                 else:
                     failure = failure or error
-                log.write("failed", shard=number, error=f"{type(error).__name__}: {error}")
+                with suppress(OSError):  # a full disk is told by the shard that met it
+                    log.write("failed", shard=number, error=f"{type(error).__name__}: {error}")
                 continue
             flight.deaths = 0
             current.done.append(done)

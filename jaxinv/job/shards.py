@@ -18,7 +18,7 @@ def row_type(latent_size: int) -> np.dtype:
     """One row's result: latent (k,), residual, status, undetermined, and the layer that failed.
 
     failed_layer: number of the first layer, coming from the output, that was not SOLVED; 0 where
-    every one was, or where the method treats all layers at once.
+    every one was, where the input was bad, or where the method treats all layers at once.
     """
     return np.dtype(
         [
@@ -38,8 +38,10 @@ def pack(inversion: Inversion) -> np.ndarray:
     rows["latent"] = latent
     for name in ("residual", "undetermined", "status"):
         rows[name] = np.asarray(getattr(inversion, name))
+    reached = rows["status"] != int(Status.BAD_INPUT)
     for number, layer in enumerate(inversion.layers, start=1):
-        rows["failed_layer"][np.asarray(layer.status) != int(Status.SOLVED)] = number
+        status = np.asarray(layer.status)
+        rows["failed_layer"][(status != int(Status.SOLVED)) & reached] = number
     return rows
 
 
