@@ -44,7 +44,9 @@ def load(path: str | Path, layers: Sequence[str] | None = None) -> Generator:
     chain, current = Chain(), inputs[0].name
     chain.reshape(f"{path}, input {current!r}", _row_shape(inputs[0]))
     for node in graph.node:
-        what = f"{path}, {node.op_type} {node.name or node.output[0] if node.output else ''}"
+        if not node.output or not (node.input or node.op_type == "Constant"):
+            raise ValueError(f"{path} has a node {node.op_type!r} without inputs or outputs")
+        what = f"{path}, {node.op_type} {node.name or node.output[0]}"
         if node.domain not in ("", "ai.onnx"):
             raise ValueError(f"{what} belongs to {node.domain!r}, not to ONNX itself")
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}

@@ -1,8 +1,8 @@
 """Thousands to millions of observations: a directory of immutable shards that survives a crash.
 
-    job = Job.create("DIR", generator, "observations.npy", "linf")
-    run(job, partial(executors.processes, 2), watcher)   # again after a crash: only what is missing
-    export(job, Path("codes.npz"))
+job = Job.create("DIR", generator, "observations.npy", "linf")
+run(job, partial(executors.processes, 2), watcher)   # again after a crash: only what is missing
+export(job, Path("codes.npz"))
 """
 
 from jaxinv.job import executors

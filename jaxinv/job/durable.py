@@ -44,6 +44,14 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def unwritable(path: Path, error: OSError) -> ValueError:
+    """The sentence for a full disk, a read-only folder and the like."""
+    return ValueError(
+        f"{path} cannot be written ({error.strerror}); what was committed before is safe: "
+        "make room or choose another place, and run again"
+    )
+
+
 def sweep(folder: Path) -> None:
     """Remove what writers that are gone have left: of this machine, or older than a day."""
     for leftover in folder.glob(f"{PREFIX}-*"):
@@ -66,10 +74,7 @@ def _written(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
             os.fsync(file.fileno())
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise ValueError(
-            f"{path} cannot be written ({error.strerror}); what was committed before is safe: "
-            "make room or choose another place, and run again"
-        ) from None
+        raise unwritable(path, error) from None
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

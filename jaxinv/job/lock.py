@@ -4,8 +4,10 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from jaxinv.job import durable
 
 
 @contextmanager
@@ -15,7 +17,11 @@ def exclusive(path: Path) -> Iterator[None]:
     Where a network file system does not carry locks between machines, the two runs share the
     work: a shard is committed once, by whoever comes first.
     """
-    with open(path, "a+") as file:
+    try:
+        file = open(path, "a+")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise durable.unwritable(path, error) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -25,7 +31,8 @@ def exclusive(path: Path) -> Iterator[None]:
                 f"{path.parent} is in use by another run ({holder}); "
                 "wait for it, or stop it and run again"
             ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        with suppress(OSError):  # who holds it is a courtesy; a full disk is told elsewhere
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
         yield

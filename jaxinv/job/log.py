@@ -1,11 +1,12 @@
 """What happened, one JSON object a line: appended whole, never rewritten."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from jaxinv.job import durable
 
 
 class Log:
@@ -15,11 +16,11 @@ class Log:
     def write(self, event: str, **facts: Any) -> None:
         """Append one line; a line that a crash cut short is skipped when reading."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **facts}) + "\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+            with open(self.path, "ab", buffering=0) as file:
+                file.write(line.encode())
+        except OSError as error:
+            raise durable.unwritable(self.path, error) from None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if not self.path.exists():

@@ -117,7 +117,7 @@ def _serve(
                     raise
                 else:
                     failure = failure or error
-                with suppress(OSError):  # a full disk is told by the shard that met it
+                with suppress(ValueError):  # a full disk is told by the shard that met it
                     log.write("failed", shard=number, error=f"{type(error).__name__}: {error}")
                 continue
             flight.deaths = 0
