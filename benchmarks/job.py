@@ -29,13 +29,14 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="all, if not given")
     parser.add_argument("--quick", action="store_true", help="the same at a small size")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the memory part")
+    parser.add_argument("--limit", type=float, help="seconds for each of its jobs")
     parser.add_argument("--scratch", type=Path, help="folder for observations and jobs")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     for part in arguments.part or PARTS:
         with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
             begin = time.perf_counter()
-            found = measure(part, Path(folder), arguments.quick, arguments.rows)
+            found = measure(part, Path(folder), arguments)
             found["seconds in all"] = round(time.perf_counter() - begin, 1)
         print(json.dumps({part: found}, indent=1), flush=True)
         # Read again: parts may run at the same time.
@@ -44,9 +45,10 @@ def main() -> None:
         arguments.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def measure(part: str, scratch: Path, quick: bool, rows: int) -> dict[str, Any]:
+def measure(part: str, scratch: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    quick = asked.quick
     if part == "memory":
-        return memory(scratch, 40_000 if quick else rows, pairs=2 if quick else 5)
+        return memory(scratch, 40_000 if quick else asked.rows, 2 if quick else 3, asked.limit)
     if part == "crashes":
         return crashes(scratch, kills=3 if quick else 20, shards=30 if quick else 200)
     if part == "cluster":

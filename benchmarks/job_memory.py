@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -19,32 +21,38 @@ BLOCK = 10_000
 CHUNK = 1024
 
 
-def memory(scratch: Path, rows: int, pairs: int) -> dict[str, Any]:
-    """Peak memory at `rows` and a tenth of it; the rate beside that of `jaxinv.invert`."""
+def memory(scratch: Path, rows: int, pairs: int, limit: float | None) -> dict[str, Any]:
+    """Peak memory at `rows` and a tenth of it; the rate beside that of `jaxinv.invert`.
+
+    limit: seconds after which a job is told to stop, and the rows finished by then are judged.
+    """
     generator = jaxinv.Generator.random(WIDTHS, seed=0)
     net = scratch / "net.npz"
     jaxinv.save_generator(generator, net)
-    sizes = [one_size(generator, net, scratch, n) for n in (rows // 10, rows)]
+    sizes = [one_size(generator, net, scratch, n, limit) for n in (rows // 10, rows)]
     return {
         "net": "-".join(map(str, WIDTHS)),
         "chunk": CHUNK,
         "sizes": sizes,
-        "rate beside memory": rates(generator, net, scratch, min(rows, 16 * CHUNK), pairs),
+        "rate beside memory": rates(generator, net, scratch, min(rows, 8 * CHUNK), pairs),
         "target": "peak below 2 GiB, the same at ten times the size; rate within 20% of memory's",
     }
 
 
-def one_size(generator: Any, net: Path, scratch: Path, rows: int) -> dict[str, Any]:
+def one_size(
+    generator: Any, net: Path, scratch: Path, rows: int, limit: float | None
+) -> dict[str, Any]:
     """Plant codes, run the job as a process of its own, and compare what it found."""
     data, folder = scratch / "x.npy", scratch / f"job-{rows}"
     codes = plant(generator, data, rows)
     begin = time.perf_counter()
-    peak = run_job(net, data, folder)
+    peak = run_job(net, data, folder, limit)
     seconds = time.perf_counter() - begin
     summary = json.loads((folder / "summary.json").read_text())
     job = Job.open(folder)
     worst = 0.0
-    for number, found in enumerate(job.shards):
+    for number in job.shards.committed():
+        found = job.shards.read(number)
         start, stop = job.shards.span(number)
         planted = codes[start:stop]
         error = np.linalg.norm(found["latent"] - planted, axis=1) / np.linalg.norm(planted, axis=1)
@@ -53,10 +61,11 @@ def one_size(generator: Any, net: Path, scratch: Path, rows: int) -> dict[str, A
     data.unlink()
     return {
         "rows": rows,
+        "rows finished": summary["finished"],
         "file GiB": round(size / 2**30, 3),
         "peak MiB": round(peak / 2**20, 1),
         "seconds": round(seconds, 1),
-        "rows/s": round(rows / seconds, 1),
+        "rows/s": round(summary["finished"] / seconds, 1),
         "status": summary["status"],
         "largest error of a solved row": worst,
         "idle share": summary["last_run"]["idle_share"],
@@ -75,13 +84,18 @@ def plant(generator: Any, path: Path, rows: int) -> np.ndarray:
     return codes
 
 
-def run_job(net: Path, data: Path, folder: Path) -> int:
+def run_job(net: Path, data: Path, folder: Path, limit: float | None) -> int:
     """The job as its user starts it; returns its peak resident memory in bytes."""
     command = [sys.executable, "-m", "jaxinv", "invert", str(net), str(data)]
     command += ["--out", str(folder), "--method", "exact", "--chunk", str(CHUNK)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    stop = threading.Timer(limit, process.send_signal, [signal.SIGTERM]) if limit else None
+    if stop is not None:
+        stop.start()
     _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status) not in (0, 1):
+    if stop is not None:
+        stop.cancel()
+    if os.waitstatus_to_exitcode(status) not in (0, 1, 75):
         raise RuntimeError(f"the job ended with {os.waitstatus_to_exitcode(status)}")
     return usage.ru_maxrss * 1024
 
