@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from jaxinv.formats import load_generator, save_generator, shipped_generators
     from jaxinv.generator import Activation, Generator, Layer
     from jaxinv.invert import invert, invert_stream
-    from jaxinv.methods import ClarabelPool, CvxpySolver, Exact, GradientDescent, LinfLP
+    from jaxinv.methods import (
+        L1LP,
+        ClarabelPool,
+        CvxpySolver,
+        Exact,
+        GradientDescent,
+        InteriorPoint,
+        LinfLP,
+        RelaxedLP,
+    )
     from jaxinv.result import Inversion, LayerReport
     from jaxinv.status import Status
 
@@ -30,10 +39,13 @@ _HOME = {
     "Exact": "methods",
     "Generator": "generator",
     "GradientDescent": "methods",
+    "InteriorPoint": "methods",
     "Inversion": "result",
+    "L1LP": "methods",
     "Layer": "generator",
     "LayerReport": "result",
     "LinfLP": "methods",
+    "RelaxedLP": "methods",
     "Status": "status",
     "invert": "invert",
     "invert_stream": "invert",
@@ -43,16 +55,19 @@ _HOME = {
 }
 
 __all__ = [
+    "L1LP",
     "Activation",
     "ClarabelPool",
     "CvxpySolver",
     "Exact",
     "Generator",
     "GradientDescent",
+    "InteriorPoint",
     "Inversion",
     "Layer",
     "LayerReport",
     "LinfLP",
+    "RelaxedLP",
     "Status",
     "invert",
     "invert_stream",

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jaxinv.generator import Generator, forward
 from jaxinv.joint.gradient_descent import gradient_descent
 from jaxinv.layerwise.sweep import sweep
-from jaxinv.methods import Exact, GradientDescent, LinfLP
+from jaxinv.methods import Exact, GradientDescent, LayerLP
 from jaxinv.request import Request
 from jaxinv.result import Inversion, take_rows
 from jaxinv.status import Status
@@ -40,7 +40,7 @@ def invert_chunk(
 
 
 def _sweep(
-    request: Request, method: Exact | LinfLP, x: np.ndarray, weight: np.ndarray, live: np.ndarray
+    request: Request, method: Exact | LayerLP, x: np.ndarray, weight: np.ndarray, live: np.ndarray
 ) -> Inversion:
     swept = sweep(request.generator, jnp.asarray(x), weight, live, method, request.latent_bounds)
     residual = _residual(request.generator, swept.latent, x, weight)

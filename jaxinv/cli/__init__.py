@@ -31,7 +31,7 @@ app = typer.Typer(
 def demo(
     out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("jaxinv-demo.png"),
     rows: Annotated[int, typer.Option(min=1, help="Observations a generator.")] = 8,
-    noise: Annotated[float, typer.Option(min=0.0, help="Uniform noise, +- this much.")] = 0.05,
+    noise: Annotated[float, typer.Option(min=0.0, help="Uniform noise, +- this much.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of the codes and of the noise.")] = 0,
 ) -> None:
     """Invert noisy digits through the shipped generators: a table, and a picture."""

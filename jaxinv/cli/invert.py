@@ -8,9 +8,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from jaxinv.formats import load_generator
 from jaxinv.invert import default_chunk, invert_stream
@@ -69,11 +72,21 @@ def run(
     return not bool(np.asarray(inversion.ok).all())
 
 
+class RateColumn(ProgressColumn):
+    """Rows per second since the start: chunks are too few for a rate of the last moments."""
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or not task.elapsed:
+            return Text("- rows/s")
+        return Text(f"{task.completed / task.elapsed:.3g} rows/s")
+
+
 def _progress(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        RateColumn(),
         TimeRemainingColumn(),
         console=console,
     )

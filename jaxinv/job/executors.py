@@ -10,16 +10,13 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from jaxinv.job.work import local_devices
-
-# Shards in flight a device: one is computed while another is read or written.
-IN_FLIGHT = 2
+from jaxinv.in_flight import IN_FLIGHT, chosen_devices
 
 
 @contextmanager
 def threads(devices: int | None) -> Iterator[Executor]:
-    """Threads of this process, two a device."""
-    count = IN_FLIGHT * len(local_devices(devices))
+    """Threads of this process, two a device: one shard computes while the other reads or writes."""
+    count = IN_FLIGHT * len(chosen_devices(devices))
     with ThreadPoolExecutor(count, thread_name_prefix="shard") as executor:
         yield executor
 

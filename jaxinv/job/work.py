@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxinv.chunk import invert_chunk
 from jaxinv.generator import Generator
+from jaxinv.in_flight import chosen_devices
 from jaxinv.job.job import Job
 from jaxinv.job.layout import Layout
 from jaxinv.job.shards import pack
@@ -181,13 +182,5 @@ def _opened(folder: str, devices: int | None, inode: int, changed: int) -> Opene
     mask = job.manifest.open_mask()
     generator = job.generator
     with jax.enable_x64(True):
-        copies = tuple(jax.device_put(generator, device) for device in local_devices(devices))
+        copies = tuple(jax.device_put(generator, device) for device in chosen_devices(devices))
     return Opened(job, observations, mask, copies)
-
-
-def local_devices(limit: int | None) -> list[jax.Device]:
-    """The devices of this process, all of them or the first few."""
-    devices = jax.local_devices()
-    if limit is not None and not 1 <= limit <= len(devices):
-        raise ValueError(f"devices={limit}; this machine has {len(devices)}")
-    return devices[:limit]

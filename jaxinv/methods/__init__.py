@@ -7,27 +7,36 @@ from collections.abc import Mapping
 
 from jaxinv.methods.checks import require
 from jaxinv.methods.gradient_descent import GRADIENT_OPTIMIZERS, GradientDescent, Optimizer
-from jaxinv.methods.layerwise import Exact, LinfLP
+from jaxinv.methods.layerwise import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
 from jaxinv.methods.solvers import ClarabelPool, CvxpySolver, InteriorPoint, Solver
 
 __all__ = [
     "GRADIENT_OPTIMIZERS",
+    "L1LP",
     "METHODS",
     "ClarabelPool",
     "CvxpySolver",
     "Exact",
     "GradientDescent",
     "InteriorPoint",
+    "LayerLP",
     "LinfLP",
     "Method",
     "Optimizer",
+    "RelaxedLP",
     "Solver",
     "resolve",
 ]
 
-Method = Exact | LinfLP | GradientDescent
+Method = Exact | LinfLP | L1LP | RelaxedLP | GradientDescent
 
-METHODS: Mapping[str, type[Method]] = {"exact": Exact, "linf": LinfLP, "gd": GradientDescent}
+METHODS: Mapping[str, type[Method]] = {
+    "exact": Exact,
+    "linf": LinfLP,
+    "l1": L1LP,
+    "relaxed": RelaxedLP,
+    "gd": GradientDescent,
+}
 
 
 def resolve(method: str | Method) -> Method:

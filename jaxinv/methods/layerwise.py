@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jaxinv.methods.checks import check_name, require
-from jaxinv.methods.solvers import ClarabelPool, Solver
+from jaxinv.methods.solvers import InteriorPoint, Solver
 
 
 @dataclass(frozen=True)
@@ -29,30 +29,100 @@ class Exact:
         require(self.noise >= 0, f"noise={self.noise} must not be negative")
 
 
-@dataclass(frozen=True)
-class LinfLP:
-    """Algorithm 1: the l_inf linear program at the smallest feasible tolerance of a grid.
+@dataclass(frozen=True, kw_only=True)
+class LayerLP:
+    """What Algorithms 1, 2 and 3 have in common: a tolerance at each layer, a solver.
 
-    The grid is initial_tolerance * growth^t. initial_tolerance: None means 1e-6 * max|x|, layer
-    by layer. carry_tolerance: start each layer's search at the tolerance the layer above accepted.
-    schedule: "smallest" finds the grid's smallest feasible tolerance by jumps and bisection;
-    "loop" walks the grid as printed and ends at the same tolerance with more linear programs.
+    The grid of layer i's tolerances is initial_tolerance * layer_growth^(d - i) * growth^t, up to
+    the largest observation. initial_tolerance: None means 1e-6 * max|x|, layer by layer. growth:
+    the paper's alpha. layer_growth: footnote 2's 2 / c, by which an error grows from one layer to
+    the next; 1 for the same start at each layer. carry_tolerance: start each layer's search at the
+    tolerance the layer above accepted. negative: what a LeakyReLU's x_j < -tolerance says:
+    "scaled", its own interval; "inactive", only u_j <= x_j + slack, as if the layer were a ReLU
+    (Remark 2's first variant). schedule="fixed" of each method takes the grid's first tolerance
+    and no other: with layer_growth, footnote 2's tolerances, one program a layer.
     """
 
     initial_tolerance: float | None = None
     growth: float = 1.2
+    layer_growth: float = 1.0
     carry_tolerance: bool = False
-    schedule: Literal["smallest", "loop"] = "smallest"
-    solver: Solver = field(default_factory=ClarabelPool)
+    negative: Literal["scaled", "inactive"] = "scaled"
+    schedule: str = "fixed"
+    solver: Solver = field(default_factory=InteriorPoint)
 
     def __post_init__(self) -> None:
-        _check_grid(self.initial_tolerance, self.growth)
-        check_name("schedule", self.schedule, ("smallest", "loop"))
+        require(
+            self.initial_tolerance is None or self.initial_tolerance > 0,
+            f"initial_tolerance={self.initial_tolerance} must be positive, or None for "
+            "1e-6 * max|x|",
+        )
+        require(
+            self.growth > 1,
+            f"growth={self.growth} must exceed 1: tolerances are multiplied by it",
+        )
+        require(
+            self.layer_growth > 0,
+            f"layer_growth={self.layer_growth} must be positive; 1 starts alike at each layer",
+        )
+        check_name("negative", self.negative, ("scaled", "inactive"))
+        require(
+            self.schedule != "fixed" or self.initial_tolerance is not None,
+            "schedule='fixed' needs initial_tolerance=: it is the tolerance that is used",
+        )
 
 
-def _check_grid(initial_tolerance: float | None, growth: float) -> None:
-    require(
-        initial_tolerance is None or initial_tolerance > 0,
-        f"initial_tolerance={initial_tolerance} must be positive, or None for 1e-6 * max|x|",
-    )
-    require(growth > 1, f"growth={growth} must exceed 1: tolerances are multiplied by it")
+@dataclass(frozen=True, kw_only=True)
+class LinfLP(LayerLP):
+    """Algorithm 1: the l_inf linear program at the smallest feasible tolerance of a grid.
+
+    schedule: "smallest", the grid's smallest feasible tolerance by proofs from few linear
+    programs: the same tolerance as "loop", and the same program solved there. "loop", the grid
+    walked as printed. "optimum", no grid: z of least max_j |phi(u_j) - x_j|, a layer's exact
+    optimum by bisection over the sorted |x_j| (to 1e-6 of itself for sigmoid and tanh), without
+    the part max_j -x_j that no z can change under a ReLU. "fixed", see `LayerLP`.
+    """
+
+    schedule: Literal["smallest", "loop", "optimum", "fixed"] = "smallest"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name("schedule", self.schedule, ("smallest", "loop", "optimum", "fixed"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class L1LP(LayerLP):
+    """Algorithm 2: the l_1 linear program at the tolerance of least true loss.
+
+    The true loss is sum_j |phi(u_j) - x_j|. schedule: "best", the least true loss seen over
+    tolerances that change the program, taken from all over the observation and then around the
+    best of them, followed by "iterate" from there; no guarantee but that no tolerance tried does
+    better, and no dependence on initial_tolerance. "iterate", no tolerance: the signs of u say
+    what a row costs, until the loss falls no more; under ReLU the loss falls with every program.
+    "loop", the grid walked as printed, to the first tolerance that does not lower the loss; what
+    it returns depends on initial_tolerance. "fixed", see `LayerLP`.
+    """
+
+    schedule: Literal["best", "iterate", "loop", "fixed"] = "best"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name("schedule", self.schedule, ("best", "iterate", "loop", "fixed"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelaxedLP(LayerLP):
+    """Algorithm 3: the relaxation, a linear cost under one-sided rows, at the best tolerance.
+
+    The true residual is ||phi(u) - x||_2 and depends continuously on the tolerance. schedule:
+    "best", the least residual over the grid: every few tolerances first, then those around the
+    best; no guarantee between. "loop", the grid walked as printed, to the first tolerance that
+    does not lower the residual. "fixed", see `LayerLP`. A row whose program is infeasible at every
+    tolerance (which takes a bias or bounds) ends as TOLERANCE_EXHAUSTED.
+    """
+
+    schedule: Literal["best", "loop", "fixed"] = "best"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name("schedule", self.schedule, ("best", "loop", "fixed"))

@@ -1,0 +1,140 @@
+"""One layer inverted for a batch: its input from its output, without noise or under it."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxinv.generator import Layer
+from jaxinv.layerwise import least_squares
+from jaxinv.layerwise.active_rows import linear_rows
+from jaxinv.layerwise.constraints import Box, Rows
+from jaxinv.layerwise.grid import Grid
+from jaxinv.layerwise.layer_program import LayerProgram
+from jaxinv.layerwise.optimum import breakpoints, least_misfit
+from jaxinv.layerwise.signs import best_of_sets
+from jaxinv.layerwise.tolerance import Accepted, literal_loop, smallest_accepted
+from jaxinv.layerwise.true_residual import L1, RELAXED, best_of_grid, walk
+from jaxinv.methods import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
+from jaxinv.status import Status
+
+DEFAULT_TOLERANCE = 1e-6  # of max|x|
+
+
+@dataclass(frozen=True)
+class LayerInput:
+    """One layer inverted: its input (B, k), and a report without the rows that had failed."""
+
+    latent: Float[Array, "B k"]
+    tolerance: Float[np.ndarray, " B"]
+    active: Int[np.ndarray, " B"]
+    residual: Float[np.ndarray, " B"]
+    undetermined: Int[np.ndarray, " B"]
+    status: Int[np.ndarray, " B"]
+    steps: Int[np.ndarray, " B"]
+
+
+def where_realizable(
+    layer: Layer,
+    x: Float[Array, "B n"],
+    row_weight: Float[np.ndarray, "B n"],
+    live: Bool[np.ndarray, " B"],
+    method: Exact,
+) -> LayerInput:
+    """Section 3: least squares on the active rows, with the rank of each observation's rows."""
+    observed = jnp.asarray(row_weight)
+    size = jnp.max(jnp.where(observed > 0, jnp.abs(x), 0.0), axis=-1)
+    rows = linear_rows(layer, x, observed, method.threshold * size, method.noise)
+    answer = least_squares.solve(layer.weight, rows, live, method.rank_tolerance)
+    free = layer.width_in - answer.rank
+    return LayerInput(
+        latent=answer.latent,
+        tolerance=np.zeros(len(live)),
+        active=np.asarray(rows.active.sum(-1)),
+        residual=np.asarray(answer.residual),
+        undetermined=free,
+        status=np.where(free > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED)),
+        steps=np.full(len(live), least_squares.REFINEMENTS),
+    )
+
+
+def under_noise(
+    layer: Layer,
+    x: Float[Array, "B n"],
+    row_weight: Float[np.ndarray, "B n"],
+    live: Bool[np.ndarray, " B"],
+    method: LayerLP,
+    box: Box,
+    above: int,
+    carried: Float[np.ndarray, " B"],
+) -> LayerInput:
+    """Algorithm 1, 2 or 3 on a layer with `above` layers above it.
+
+    carried: the tolerances that the layer above accepted, 0 where there is none.
+    """
+    rows = Rows(
+        np.asarray(layer.weight),
+        np.asarray(layer.bias),
+        layer.activation,
+        np.asarray(x),
+        row_weight,
+        box,
+        one_sided=layer.activation.kind == "leaky_relu" and method.negative == "inactive",
+    )
+    program = LayerProgram(layer, rows, method.solver)
+    accepted = _search(program, _grid(rows, method, above, carried), live, method)
+    misfit = np.abs(rows.output(accepted.latent) - rows.x)
+    return LayerInput(
+        latent=jnp.asarray(accepted.latent),
+        tolerance=accepted.tolerance,
+        active=_two_sided(rows, accepted),
+        residual=np.max(misfit, axis=-1, where=rows.observed, initial=0.0),
+        undetermined=accepted.free,
+        status=_status(accepted),
+        steps=accepted.steps,
+    )
+
+
+def _search(program: LayerProgram, grid: Grid, live: np.ndarray, method: LayerLP) -> Accepted:
+    if isinstance(method, LinfLP):
+        if method.schedule == "optimum":
+            return least_misfit(program, live)
+        quick = method.schedule == "smallest"
+        return (smallest_accepted if quick else literal_loop)(program, grid, live)
+    objective = L1 if isinstance(method, L1LP) else RELAXED
+    if method.schedule in ("loop", "fixed"):
+        return walk(objective, program, grid, live)
+    if isinstance(method, L1LP):
+        return best_of_sets(program, live, method.schedule == "best")
+    return best_of_grid(program, grid, live)
+
+
+def _grid(rows: Rows, method: LayerLP, above: int, carried: np.ndarray) -> Grid:
+    size = rows.size
+    if isinstance(method, RelaxedLP) and rows.activation.squashing:
+        # Beyond this fewer than k rows pull: any point would do. The grid ends two steps above it.
+        size = breakpoints(rows)[:, -min(rows.matrix.shape)] / method.growth**2
+    start = np.full(len(size), method.initial_tolerance or 0.0)
+    if method.initial_tolerance is None:
+        # An observation of zeros has no scale; any positive start serves it.
+        start = np.where(rows.size > 0, DEFAULT_TOLERANCE * rows.size, 1.0)
+    start = start * method.layer_growth**above
+    if method.carry_tolerance:
+        start = np.where(carried > 0, carried, start)
+    return (
+        Grid.single(start) if method.schedule == "fixed" else Grid.up_to(start, method.growth, size)
+    )
+
+
+def _two_sided(rows: Rows, accepted: Accepted) -> Int[np.ndarray, " B"]:
+    bound = rows.observed
+    if rows.like_relu:
+        bound = bound & (rows.row_weight * rows.x > accepted.tolerance[:, None])
+    return bound.sum(-1)
+
+
+def _status(accepted: Accepted) -> Int[np.ndarray, " B"]:
+    status = np.where(accepted.free > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED))
+    status = np.where(accepted.exhausted, int(Status.TOLERANCE_EXHAUSTED), status)
+    return np.where(accepted.failed, int(Status.SOLVER_FAILED), status)

@@ -1,0 +1,200 @@
+"""One layer's linear programs for a batch: a centre for each, the backend, the certificate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxinv.generator import Layer
+from jaxinv.layerwise import least_squares
+from jaxinv.layerwise.active_rows import linear_rows
+from jaxinv.layerwise.constraints import Rows
+from jaxinv.lp.problem import IntervalLP, Slack
+from jaxinv.lp.solve import CertifiedSolution, solve_certified
+from jaxinv.methods import Solver
+
+RANK_TOLERANCE = 1e-9
+
+Build = Callable[[Rows, np.ndarray], IntervalLP]
+
+
+class Centre(NamedTuple):
+    """Least-squares points inside the box (m, k), and whether their rows have full rank (m,)."""
+
+    latent: Float[np.ndarray, "m k"]
+    full_rank: Bool[np.ndarray, " m"]
+
+
+@dataclass(frozen=True)
+class LayerProgram:
+    """A batch of observations of one layer, and who solves their programs.
+
+    An argument `which` (m,) names observations, one of them as often as there are tolerances to
+    try on it; tolerance is (m,) then.
+    """
+
+    layer: Layer
+    rows: Rows
+    solver: Solver
+
+    @property
+    def batch_size(self) -> int:
+        return len(self.rows.x)
+
+    def centre(self, which: Int[np.ndarray, " m"], tolerance: Float[np.ndarray, " m"]) -> Centre:
+        """Least squares over the rows that are active at each tolerance."""
+        z = np.empty((len(which), self.layer.width_in))
+        full_rank = np.empty(len(which), bool)
+        for turn in _without_repeats(which):
+            # One fixed batch shape, so that no row's bits depend on which others are still open.
+            full = np.ones(self.batch_size)
+            full[which[turn]] = tolerance[turn]
+            active = linear_rows(
+                self.layer,
+                jnp.asarray(self.rows.x),
+                jnp.asarray(self.rows.row_weight),
+                jnp.asarray(full),
+                0.0,
+            )
+            found = least_squares.centre(self.layer.weight, active)
+            z[turn] = np.asarray(found.latent)[which[turn]]
+            full_rank[turn] = np.asarray(found.full_rank)[which[turn]]
+        box = self.rows.box
+        return Centre(np.clip(np.nan_to_num(z), box[0][which], box[1][which]), full_rank)
+
+    def solve(
+        self,
+        build: Build,
+        which: Int[np.ndarray, " m"],
+        tolerance: Float[np.ndarray, " m"],
+        together: int = 1,
+    ) -> CertifiedSolution:
+        """Solve for these rows at these tolerances; together: of one row, about how many."""
+        problem = build(self.rows.take(which), tolerance)
+        return self.solve_from(problem, self.centre(which, tolerance), tolerance, together)
+
+    def solve_from(
+        self,
+        problem: IntervalLP,
+        centre: Centre,
+        tolerance: Float[np.ndarray, " m"],
+        together: int = 1,
+    ) -> CertifiedSolution:
+        """Solve, recentred; a centre whose slack is rounding is an optimum already.
+
+        The unit of the recentred program is the centre's violation, but not below what counts as
+        zero (`IntervalLP.floor`) and, without slack, the tolerance: as far as the answer may lie.
+        """
+        if problem.slack is Slack.NONE:
+            violation = _violation(problem, centre.latent)
+            settled = np.zeros(problem.batch_size, bool)
+            value = (problem.cost * centre.latent).sum(-1)
+            scale = np.maximum(violation, np.maximum(tolerance, problem.floor))
+        else:
+            slack = problem.least_slack(centre.latent)
+            violation = slack.max(-1)
+            value = violation if problem.slack is Slack.SHARED else slack.sum(-1)
+            settled = (value <= problem.floor) & centre.full_rank
+            scale = np.maximum(violation, problem.floor)
+        count = problem.batch_size
+        found = CertifiedSolution(
+            latent=centre.latent.copy(),
+            objective=value,
+            certified=settled.copy(),
+            free=np.zeros(count, np.int64),
+            steps=np.zeros(count, np.int64),
+            fallback=np.zeros(count, bool),
+        )
+        left = np.flatnonzero(~settled)
+        if left.size:
+            solved = solve_twice(
+                problem.take(left),
+                self.solver,
+                centre.latent[left],
+                scale[left],
+                # Rows that are decided and of full rank leave no freedom beyond the tolerance.
+                suspect=~centre.full_rank[left],
+                largest_batch=together * self.batch_size,
+            )
+            for field in fields(found):
+                getattr(found, field.name)[left] = getattr(solved, field.name)
+        return found
+
+
+def solve_twice(
+    problem: IntervalLP,
+    solver: Solver,
+    centre: Float[np.ndarray, "B k"],
+    scale: Float[np.ndarray, " B"],
+    suspect: Bool[np.ndarray, " B"],
+    largest_batch: int,
+) -> CertifiedSolution:
+    """Solve; where the certificate fails, once more around the answer in the units of its slack.
+
+    A centre far from the answer leaves too few digits for an optimum much smaller than its own
+    violation, as where fewer rows are decided than there are unknowns.
+    """
+    found = solve_certified(problem, solver, centre, scale, suspect, largest_batch)
+    again = np.flatnonzero(~found.certified & np.isfinite(found.latent).all(-1))
+    if problem.slack is Slack.NONE or not again.size:
+        return found
+    near = problem.take(again)
+    violation = near.least_slack(found.latent[again]).max(-1)
+    closer = (violation < 0.1 * scale[again]) & (violation > 0)
+    if closer.any():
+        again, near = again[closer], near.take(closer)
+        unit = np.maximum(violation[closer], near.floor)
+        second = solve_certified(
+            near, solver, found.latent[again], unit, suspect[again], largest_batch
+        )
+        for field in fields(found):
+            kept = second.certified
+            getattr(found, field.name)[again[kept]] = getattr(second, field.name)[kept]
+    return found
+
+
+def free_directions(
+    problem: IntervalLP, z: Float[np.ndarray, "B k"], close: Float[np.ndarray, " B"]
+) -> Int[np.ndarray, " B"]:
+    """k minus the rank of the kinks that z lies on; close: within how much slack it does, (B,).
+
+    A row's kinks are the ends at which its cost begins, or the point at which they cross. At a
+    program's only optimum k of them meet; an interior-point answer lies inside the set of optima,
+    and on no kinks but those that all of them share.
+    """
+    close = close[:, None]
+    wz, a, b = problem.apply(z), problem.lower_slack, problem.upper_slack
+    crossing = problem.lower > problem.upper
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cross = (b * problem.lower + a * problem.upper) / (a + b)
+        lower = np.where(crossing, cross, problem.lower)
+        upper = np.where(crossing, cross, problem.upper)
+    # Slack s moves u by a s or b s.
+    near = close * np.maximum(1.0, np.maximum(a, b))
+    met = (np.abs(wz - lower) <= near) | (np.abs(upper - wz) <= near)
+    loose = (z - problem.box_lower > close) & (problem.box_upper - z > close)
+    free = loose.sum(-1)
+    for i in np.flatnonzero(free):
+        held = problem.matrix_of(int(i))[met[i]][:, loose[i]]
+        if held.size:
+            singular = np.linalg.svd(held, compute_uv=False)
+            free[i] -= int((singular > RANK_TOLERANCE * singular[0]).sum())
+    return free
+
+
+def _violation(problem: IntervalLP, z: np.ndarray) -> np.ndarray:
+    wz = problem.apply(z)
+    return np.maximum(problem.lower - wz, wz - problem.upper).max(-1, initial=0.0)
+
+
+def _without_repeats(which: np.ndarray) -> list[np.ndarray]:
+    """Positions in `which`, split so that no row comes twice in one part."""
+    turn = np.zeros(len(which), np.int64)
+    seen: dict[int, int] = {}
+    for position, row in enumerate(which.tolist()):
+        turn[position] = seen.get(row, 0)
+        seen[row] = int(turn[position]) + 1
+    return [np.flatnonzero(turn == t) for t in range(int(turn.max(initial=-1)) + 1)]

@@ -1,0 +1,123 @@
+r"""Algorithm 2 without a tolerance: the signs of u say what a row costs, until they settle.
+
+From a point z, the l_1 program of `signed_rows` is solved; its answer has other signs, and so on.
+Under ReLU each program's objective lies above the true loss up to a constant and touches it at the
+z it comes from: the loss falls with every program. Under LeakyReLU rows of negative x_j that
+change sides lie below, and a program that does not lower the loss ends the iteration.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxinv.layerwise.constraints import FLOOR, Rows, l1_rows, signed_rows
+from jaxinv.layerwise.layer_program import LayerProgram
+from jaxinv.layerwise.optimum import breakpoints
+from jaxinv.layerwise.tolerance import Accepted
+from jaxinv.layerwise.true_residual import L1, Best, l1_residual, try_tolerances
+from jaxinv.lp.problem import IntervalLP
+
+# Where, from all rows decided to just enough for a point, tolerances are tried first.
+PLACES = tuple(eighth / 8 for eighth in range(8))
+MOST = 20  # programs of one iteration; it ends by itself after two or three
+
+
+def best_of_sets(
+    program: LayerProgram, live: Bool[np.ndarray, " B"], by_programs: bool
+) -> Accepted:
+    """The least true l_1 loss over tolerances all over the observation, then over signs.
+
+    by_programs: whether the tolerances are tried by Algorithm 2's programs (schedule "best") or
+    by their least-squares points (schedule "iterate"). Sigmoid and tanh know no signs: they end
+    with the programs.
+    """
+    best = Best.none(program)
+    which = np.repeat(np.flatnonzero(live), len(PLACES))
+    tolerance = _spread(program.rows)[live].ravel()
+    squashing = program.rows.activation.squashing
+    if by_programs or squashing:
+        try_tolerances(L1, program, best, which, tolerance, len(PLACES))
+    elif which.size:
+        z = program.centre(which, tolerance).latent
+        best.offer(which, tolerance, l1_residual(program.rows.take(which), z), z)
+    signs = Signs.none(program.rows)
+    if not squashing:
+        _descend(program, best, signs, live & np.isfinite(best.residual), not by_programs)
+    return best.finish(program, signs.program, L1.tight, np.zeros(len(live), bool))
+
+
+class Signs(NamedTuple):
+    """By which program each observation's best answer was found: (B,) and the signs (B, n)."""
+
+    used: Bool[np.ndarray, " B"]
+    positive: Bool[np.ndarray, "B n"]
+
+    @classmethod
+    def none(cls, rows: Rows) -> "Signs":
+        return cls(np.zeros(len(rows.x), bool), np.zeros(rows.x.shape, bool))
+
+    def program(
+        self, rows: Rows, which: np.ndarray, tolerance: Float[np.ndarray, " m"]
+    ) -> IntervalLP:
+        """Algorithm 2's program at the tolerance, or that of the signs where they were used."""
+        plain = l1_rows(rows, tolerance)
+        if not self.used[which].any():
+            return plain
+        signed = signed_rows(rows, self.positive[which])
+        chosen = {
+            side: np.where(self.used[which][:, None], getattr(signed, side), getattr(plain, side))
+            for side in ("lower", "upper", "lower_slack", "upper_slack")
+        }
+        return replace(plain, **chosen)
+
+
+def _spread(rows: Rows) -> Float[np.ndarray, "B places"]:
+    """Set-changing tolerances at even steps of rank: none undecided, ..., all but k decided."""
+    v = breakpoints(rows)
+    k = rows.matrix.shape[1]
+    zeros = (v <= 0).sum(-1) - 1
+    most = np.maximum(v.shape[1] - 1 - k, zeros)
+    index = zeros[:, None] + np.outer(most - zeros, PLACES).astype(np.int64)
+    found = np.take_along_axis(v, index, axis=-1)
+    # A tolerance of zero would make a row's interval empty where x has lost its digits.
+    return np.maximum(found, FLOOR * np.maximum(rows.size, 1e-300)[:, None])
+
+
+def _descend(
+    program: LayerProgram, best: Best, found: Signs, open_: np.ndarray, must: bool
+) -> None:
+    """Programs by signs from the best point; `must`: the first answer stands in any case."""
+    for number in range(MOST):
+        which = np.flatnonzero(open_)
+        if not which.size:
+            return
+        rows = program.rows.take(which)
+        positive = _positive(rows, best.latent[which])
+        problem = signed_rows(rows, positive)
+        centre = program.centre(which, best.tolerance[which])
+        solution = program.solve_from(problem, centre, best.tolerance[which])
+        best.asked[which] += 1
+        best.uncertified[which] += ~solution.certified
+        residual = l1_residual(rows, np.nan_to_num(solution.latent))
+        residual = np.where(solution.certified, residual, np.inf)
+        if must and number == 0:
+            # A least-squares point is where the iteration starts, not an answer of it.
+            best.residual[which] = np.inf
+        better = best.offer(which, best.tolerance[which], residual, solution.latent)
+        found.used[which[better]] = True
+        found.positive[which[better]] = positive[better]
+        signs = _positive(rows, np.nan_to_num(solution.latent))
+        settled = ((signs == positive) | ~_matters(rows)).all(-1)
+        open_[which] = better & ~settled
+
+
+def _matters(rows: Rows) -> Bool[np.ndarray, "B n"]:
+    """The rows whose cost depends on the sign of u."""
+    return rows.observed & ((rows.x > 0) | (not rows.like_relu))
+
+
+def _positive(rows: Rows, z: Float[np.ndarray, "B k"]) -> Bool[np.ndarray, "B n"]:
+    """Whether u_j > 0, by more than rounding."""
+    return rows.preactivation(z) > FLOOR * rows.size[:, None]
