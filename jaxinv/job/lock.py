@@ -18,7 +18,7 @@ def exclusive(path: Path) -> Iterator[None]:
     work: a shard is committed once, by whoever comes first.
     """
     try:
-        file = open(path, "a+")  # noqa: SIM115 - closed below
+        file = open(path, "ab+", buffering=0)  # noqa: SIM115 - closed below
     except OSError as error:
         raise durable.unwritable(path, error) from None
     with file:
@@ -26,13 +26,12 @@ def exclusive(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "unknown"
+            holder = file.read().decode(errors="replace").strip() or "unknown"
             raise ValueError(
                 f"{path.parent} is in use by another run ({holder}); "
                 "wait for it, or stop it and run again"
             ) from None
         with suppress(OSError):  # who holds it is a courtesy; a full disk is told elsewhere
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
