@@ -50,7 +50,17 @@ def invert(
         raise ValueError(f"observations have shape {x.shape}; expected (n,) or (B, n)")
     rows = np.atleast_2d(x)
     request, row_weight = checked(
-        generator, rows, method, mask, weights, latent_bounds, operator, noise, refine, seed, chunk
+        generator,
+        rows,
+        method,
+        mask=mask,
+        weights=weights,
+        latent_bounds=latent_bounds,
+        operator=operator,
+        noise=noise,
+        refine=refine,
+        seed=seed,
+        chunk=chunk,
     )
     share = -(-len(rows) // len(chosen_devices(devices)))
     size = min(chunk or default_chunk(generator), max(share, 1))
@@ -93,14 +103,14 @@ def invert_stream(
                 generator,
                 rows,
                 method,
-                mask,
-                weights,
-                latent_bounds,
-                operator,
-                noise,
-                refine,
-                seed,
-                chunk,
+                mask=mask,
+                weights=weights,
+                latent_bounds=latent_bounds,
+                operator=operator,
+                noise=noise,
+                refine=refine,
+                seed=seed,
+                chunk=chunk,
             )
             size = size or max(len(rows), 1)
             if len(rows) > size:
@@ -113,7 +123,7 @@ def invert_stream(
     yield from in_flight(pieces(), devices)
 
 
-def default_chunk(generator: Generator) -> int:
-    """Rows whose normal matrices fit into CHUNK_BYTES, at most LARGEST_CHUNK."""
+def default_chunk(generator: Generator, memory: int = CHUNK_BYTES) -> int:
+    """Rows whose normal matrices fit into so many bytes, at most LARGEST_CHUNK."""
     widest = max(layer.width_in**2 + 4 * layer.width for layer in generator.layers)
-    return int(np.clip(CHUNK_BYTES // (3 * 8 * widest), 1, LARGEST_CHUNK))
+    return int(np.clip(memory // (3 * 8 * widest), 1, LARGEST_CHUNK))
