@@ -36,7 +36,7 @@ NOISE = 1e-3
 
 
 def programs(objective: str, n: int, k: int, count: int, seed: int = 0) -> IntervalLP:
-    """Recentred programs of `count` observations of one layer, at a tolerance of twice the noise."""
+    """Recentred programs of `count` observations of one layer, tolerance twice the noise."""
     rng = np.random.default_rng([seed, n, k])
     w = rng.standard_normal((n, k)) / np.sqrt(n)
     z = np.maximum(rng.standard_normal((count, k)), 0.0)
