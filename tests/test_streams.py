@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import jaxinv
 from jaxinv.cli import app
-from jaxinv.invert import IN_FLIGHT
+from jaxinv.in_flight import IN_FLIGHT
 
 
 def test_a_stream_takes_no_more_chunks_than_it_holds():
