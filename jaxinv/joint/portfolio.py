@@ -104,18 +104,18 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
     softness = method.softness if relu else 0.0
     # Where a layer-wise start costs more than a run from anywhere, runs come first.
     peel_at = 0 if peeling_pays(problem.generator) else PEEL_AFTER
-    drawn, wave = 0, 1
+    points: Float[np.ndarray, "B runs k"] | None = None
+    drawn = 0
     while best.open.any():
         if peeling and drawn >= peel_at:
             peeling = False
             _from_peeling(problem, method, best, engine)
         elif drawn < method.runs:
-            wave = min(max(drawn, 1), LARGEST_WAVE, method.runs - drawn)
-            starts = random_starts(
-                problem, best.open, drawn, wave, method.start_scale, (softness, 0.0)
-            )
-            best.learn(starts, engine)
-            drawn += wave
+            if points is None:
+                points = _points(problem, method.runs, method.start_scale)
+            wave = slice(drawn, min(drawn + min(max(drawn, 1), LARGEST_WAVE), method.runs))
+            best.learn(random_starts(best.open, points, wave, (softness, 0.0)), engine)
+            drawn = wave.stop
         else:
             break
     return best
@@ -124,9 +124,8 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
 def restarts(problem: Problem, method: LevenbergMarquardt) -> Best:
     """Every live row from all its random starting points."""
     best = nothing_found(problem, AGREEMENT)
-    starts = random_starts(
-        problem, problem.live, 0, method.restarts, method.start_scale, (method.softness,)
-    )
+    points = _points(problem, method.restarts, method.start_scale)
+    starts = random_starts(problem.live, points, slice(0, method.restarts), (method.softness,))
     best.learn(starts, engine_of(problem, method.lanes, method.steps))
     return best
 
@@ -151,20 +150,27 @@ def peeling_pays(generator: Generator) -> bool:
 
 
 def random_starts(
-    problem: Problem,
     rows: Bool[np.ndarray, " B"],
-    first: int,
-    count: int,
-    scale: float,
+    points: Float[np.ndarray, "B runs k"],
+    wave: slice,
     softness: tuple[float, ...],
 ) -> Starts:
-    """Starts first .. first + count - 1 of each of these rows, softened in turn."""
-    k = problem.generator.latent_size
-    drawn = starting_points(problem.seed, jnp.asarray(problem.row_ids), first + count, k, scale)
+    """The wave's starting points of each of these rows, softened in turn."""
     which = np.flatnonzero(rows)
-    latent = np.asarray(drawn)[which, first:]
-    soft = np.array(softness)[(first + np.arange(count)) % len(softness)]
-    return Starts(np.repeat(which, count), latent.reshape(-1, k), np.tile(soft, len(which)))
+    latent = points[which, wave]
+    number = np.arange(wave.start, wave.stop)
+    soft = np.array(softness)[number % len(softness)]
+    return Starts(
+        np.repeat(which, len(number)),
+        latent.reshape(-1, points.shape[-1]),
+        np.tile(soft, len(which)),
+    )
+
+
+def _points(problem: Problem, count: int, scale: float) -> Float[np.ndarray, "B count k"]:
+    """All the starting points that a row may ever need: one shape, compiled once."""
+    ids, k = jnp.asarray(problem.row_ids), problem.generator.latent_size
+    return np.asarray(starting_points(problem.seed, ids, count, k, scale))
 
 
 def nothing_found(problem: Problem, agreement: int) -> Best:
