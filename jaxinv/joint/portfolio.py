@@ -20,7 +20,7 @@ from jaxinv.methods import Auto, LevenbergMarquardt
 
 SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
 SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two
-MANY_RUNS = 24
+MANY_RUNS = 32
 AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a false minimum's
 AGREEMENT = 2
 PEEL_AFTER = 4  # random runs
@@ -203,6 +203,8 @@ def engine_of(problem: Problem, lanes: int | None, steps: int) -> Engine:
 def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> None:
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
     peeled = peel(problem.generator, jnp.asarray(problem.observation), jnp.asarray(problem.weight))
+    # Behind a layer that determines nothing false minima lie close to the observation as well.
+    best.ample &= peeled.depth == 0
     if 0 in peeled.inputs:
         rows = np.flatnonzero(best.open)
         start = np.asarray(peeled.inputs[0])[rows]
