@@ -34,6 +34,7 @@ class Best:
 
     hits: runs that ended in it. made: runs made. limit: the loss that reproduces the observation.
     size: its weighted 2-norm. ample: whether far more entries than unknowns bind the latent.
+    noisy: whether noise can explain a misfit.
     """
 
     latent: Float[np.ndarray, "B k"]
@@ -44,6 +45,7 @@ class Best:
     limit: Float[np.ndarray, " B"]
     size: Float[np.ndarray, " B"]
     ample: Bool[np.ndarray, " B"]
+    noisy: Bool[np.ndarray, " B"]
     agreement: int
     live: Bool[np.ndarray, " B"]
 
@@ -56,7 +58,7 @@ class Best:
         """Whether enough runs ended in the lowest minimum known, many being made if it is high."""
         small = (self.loss <= (SMALL_MISFIT * self.size) ** 2) & self.ample
         enough = small | (self.made >= MANY_RUNS)
-        return enough & (self.hits >= self.agreement)
+        return enough & self.noisy & (self.hits >= self.agreement)
 
     @property
     def open(self) -> Bool[np.ndarray, " B"]:
@@ -177,7 +179,10 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
     """The state before the first run."""
     batch = len(problem.live)
     binding = problem.weight > 0
+    noisy = np.ones(batch, bool)
     if problem.generator.layers[-1].activation.kind == "relu":
+        # Noise added to a ReLU's outputs makes some of them negative: without, misfit is misfit.
+        noisy = (binding & (problem.observation < 0)).any(-1)
         binding &= problem.observation > 0
     none = np.zeros(batch, np.int64)
     return Best(
@@ -189,6 +194,7 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
         limit=problem.limit,
         size=np.linalg.norm(problem.weight * problem.observation, axis=-1),
         ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
+        noisy=noisy,
         agreement=agreement,
         live=problem.live,
     )
