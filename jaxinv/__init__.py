@@ -8,7 +8,9 @@
 Names are loaded on first use, so that `import jaxinv` and --help start without JAX.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -98,6 +100,16 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'jaxinv' has no attribute {name!r}")
     value = getattr(import_module(f"jaxinv.{_HOME[name]}"), name)
-    # `jaxinv.invert` is a module too: the function takes the name, whichever came first.
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """`jaxinv.invert` is the function, even after something has imported the file of that name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -9,12 +9,12 @@ are no alternative on a CPU: they call LAPACK one matrix at a time, and two such
 two cores wait for each other for ever.
 """
 
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-BLOCK = 32
+BLOCK = 64
 SMALLEST = 8
 
 
@@ -26,17 +26,21 @@ class Split(NamedTuple):
     second: "Factor"
 
 
-Factor = Union[Float[Array, "B k k"], Split]
+Factor = Float[Array, "B k k"] | Split
 
 
-def factor(matrices: Float[Array, "B k k"]) -> Factor:
-    """The factor of each matrix, reading the lower triangle only; NaN where not definite."""
+def factor(matrices: Float[Array, "B k k"], least_pivot: float | None = None) -> Factor:
+    """The factor of each matrix, reading the lower triangle only; NaN where not definite.
+
+    least_pivot: where given, a pivot at most this counts as infinite, which leaves its unknown at
+    zero: the way of interior-point methods with a matrix that is singular up to rounding.
+    """
     if matrices.shape[-1] <= BLOCK:
-        return _inverse_factor(matrices)
+        return _inverse_factor(matrices, least_pivot)
     half = _half(matrices.shape[-1], BLOCK)
-    first = factor(matrices[:, :half, :half])
+    first = factor(matrices[:, :half, :half], least_pivot)
     coupling = _forward(first, matrices[:, half:, :half].mT)
-    second = factor(matrices[:, half:, half:] - _product(coupling.mT, coupling))
+    second = factor(matrices[:, half:, half:] - _product(coupling.mT, coupling), least_pivot)
     return Split(first, coupling, second)
 
 
@@ -65,21 +69,21 @@ def _backward(factor: Factor, v: Float[Array, "B k m"]) -> Float[Array, "B k m"]
     return jnp.concatenate([top, bottom], 1)
 
 
-def _inverse_factor(a: Float[Array, "B k k"]) -> Float[Array, "B k k"]:
+def _inverse_factor(a: Float[Array, "B k k"], least_pivot: float | None) -> Float[Array, "B k k"]:
     """L^-1, dense, by the same halving."""
     if a.shape[-1] <= SMALLEST:
-        return _by_elimination(a)
+        return _by_elimination(a, least_pivot)
     half = _half(a.shape[-1], SMALLEST)
-    x11 = _inverse_factor(a[:, :half, :half])
+    x11 = _inverse_factor(a[:, :half, :half], least_pivot)
     l21 = _product(a[:, half:, :half], x11.mT)
-    x22 = _inverse_factor(a[:, half:, half:] - _product(l21, l21.mT))
+    x22 = _inverse_factor(a[:, half:, half:] - _product(l21, l21.mT), least_pivot)
     x21 = -_product(x22, _product(l21, x11))
     above = jnp.zeros(x21.mT.shape, x21.dtype)
     top, bottom = jnp.concatenate([x11, above], -1), jnp.concatenate([x21, x22], -1)
     return jnp.concatenate([top, bottom], 1)
 
 
-def _by_elimination(a: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
+def _by_elimination(a: Float[Array, "B m m"], least_pivot: float | None) -> Float[Array, "B m m"]:
     """Forward elimination on [A | I]: what stands on the right in the end is L^-1."""
     m = a.shape[-1]
     identity = jnp.broadcast_to(jnp.eye(m, dtype=a.dtype), a.shape)
@@ -87,7 +91,10 @@ def _by_elimination(a: Float[Array, "B m m"]) -> Float[Array, "B m m"]:
     left = jnp.concatenate([a.mT, identity], -1)
     rows = []
     for j in range(m):
-        row = left[:, 0] / jnp.sqrt(left[:, 0, j : j + 1])
+        pivot = left[:, 0, j : j + 1]
+        if least_pivot is not None:
+            pivot = jnp.where(pivot > least_pivot, pivot, jnp.inf)
+        row = left[:, 0] / jnp.sqrt(pivot)
         rows.append(row[:, m:])
         left = left[:, 1:] - row[:, j + 1 : m, None] * row[:, None, :]
     return jnp.stack(rows, 1)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -72,7 +73,7 @@ class Activation:
         return jnp.where(u > 0, 1.0, self.slope)
 
     def __str__(self) -> str:
-        return f"leaky_relu:{self.slope:g}" if self.kind == "leaky_relu" else self.kind
+        return f"leaky_relu:{self.slope!r}" if self.kind == "leaky_relu" else self.kind
 
 
 def _expected() -> str:
@@ -148,6 +149,17 @@ class Generator:
             (rng.standard_normal((n, k)) / np.sqrt(n), None, activation)
             for k, n in pairwise(widths)
         )
+
+    @classmethod
+    def from_torch(cls, module: Any) -> "Generator":
+        """Build a generator from a live torch.nn module in eval mode; see `formats.torch`."""
+        # torch and onnx are extras: their readers are imported when they are asked for.
+        return import_module("jaxinv.formats.torch").from_torch(module)
+
+    @classmethod
+    def from_onnx(cls, path: Any) -> "Generator":
+        """Build a generator from an .onnx file; see `formats.onnx`."""
+        return import_module("jaxinv.formats.onnx").load(path)
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -1,31 +1,18 @@
 """The two doors: invert a batch, or a stream of chunks in bounded memory."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxinv.chunk import invert_chunk
 from jaxinv.generator import Generator
+from jaxinv.in_flight import Devices, Piece, chosen_devices, in_flight
 from jaxinv.methods import Method
-from jaxinv.request import Request, checked, real_array
+from jaxinv.request import checked, real_array
 from jaxinv.result import Inversion, concatenate, take_rows
 
-# Chunks in flight: one in the pool of linear programs while the device works on the next.
-IN_FLIGHT = 2
 CHUNK_BYTES = 1 << 28
 LARGEST_CHUNK = 1024
-
-
-class Piece(NamedTuple):
-    """Rows (B, n) of one chunk with their weights, and the shape they are padded to."""
-
-    request: Request
-    rows: np.ndarray
-    row_weight: np.ndarray
-    size: int
 
 
 def invert(
@@ -41,6 +28,7 @@ def invert(
     refine: str | None = None,
     seed: int = 0,
     chunk: int | None = None,
+    devices: Devices = None,
 ) -> Inversion:
     """Find latents z with G(z) close to each observation x = G(z) + e.
 
@@ -53,20 +41,32 @@ def invert(
     INEXACT. refine: "lm" carries a layer-wise answer to the nearest minimum over all layers;
     "linf" and "l1" then minimise that norm of the residual instead (bounded noise; gross
     outliers). seed: of random starting points, by row. chunk: rows computed together; None chooses
-    by memory. A row that cannot be inverted becomes NaN with a status and changes no other row.
-    Raises ValueError where an argument's shape or type does not fit.
+    by memory. devices: the first so many local devices, or those named; None takes all, each its
+    share of the rows. A row that cannot be inverted becomes NaN with a status and changes no other
+    row. Raises ValueError where an argument's shape or type does not fit.
     """
     x = real_array("observations", observations)
     if x.ndim not in (1, 2):
         raise ValueError(f"observations have shape {x.shape}; expected (n,) or (B, n)")
     rows = np.atleast_2d(x)
     request, row_weight = checked(
-        generator, rows, method, mask, weights, latent_bounds, operator, noise, refine, seed, chunk
+        generator,
+        rows,
+        method,
+        mask=mask,
+        weights=weights,
+        latent_bounds=latent_bounds,
+        operator=operator,
+        noise=noise,
+        refine=refine,
+        seed=seed,
+        chunk=chunk,
     )
-    size = min(chunk or default_chunk(generator), max(len(rows), 1))
+    share = -(-len(rows) // len(chosen_devices(devices)))
+    size = min(chunk or default_chunk(generator), max(share, 1))
     starts = range(0, max(len(rows), 1), size)
     pieces = (Piece(request, rows[s : s + size], row_weight[s : s + size], size) for s in starts)
-    inversion = concatenate(list(_in_flight(pieces)))
+    inversion = concatenate(list(in_flight(pieces, devices)))
     return take_rows(inversion, 0) if x.ndim == 1 else inversion
 
 
@@ -83,10 +83,11 @@ def invert_stream(
     refine: str | None = None,
     seed: int = 0,
     chunk: int | None = None,
+    devices: Devices = None,
 ) -> Iterator[Inversion]:
     """Yield one `Inversion` a chunk of observations (B_i, n), in order and in bounded memory.
 
-    At most IN_FLIGHT chunks are held: while one waits for the pool of linear programs the device
+    At most two chunks a device are held: while one waits for the pool of linear programs the device
     works on the next. All chunks are padded to one shape (the first chunk's size, unless `chunk`
     says), so that each computation compiles once; a larger chunk is refused. mask and weights are
     (n,) here. Other arguments as for `invert`.
@@ -102,14 +103,14 @@ def invert_stream(
                 generator,
                 rows,
                 method,
-                mask,
-                weights,
-                latent_bounds,
-                operator,
-                noise,
-                refine,
-                seed,
-                chunk,
+                mask=mask,
+                weights=weights,
+                latent_bounds=latent_bounds,
+                operator=operator,
+                noise=noise,
+                refine=refine,
+                seed=seed,
+                chunk=chunk,
             )
             size = size or max(len(rows), 1)
             if len(rows) > size:
@@ -119,24 +120,10 @@ def invert_stream(
                 )
             yield Piece(request, rows, row_weight, size)
 
-    yield from _in_flight(pieces())
+    yield from in_flight(pieces(), devices)
 
 
-def default_chunk(generator: Generator) -> int:
-    """Rows whose normal matrices fit into CHUNK_BYTES, at most LARGEST_CHUNK."""
+def default_chunk(generator: Generator, memory: int = CHUNK_BYTES) -> int:
+    """Rows whose normal matrices fit into so many bytes, at most LARGEST_CHUNK."""
     widest = max(layer.width_in**2 + 4 * layer.width for layer in generator.layers)
-    return int(np.clip(CHUNK_BYTES // (3 * 8 * widest), 1, LARGEST_CHUNK))
-
-
-def _in_flight(pieces: Iterable[Piece]) -> Iterator[Inversion]:
-    """Invert the pieces in order, IN_FLIGHT of them at a time."""
-    with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="chunk") as workers:
-        waiting: deque[Future[Inversion]] = deque()
-        done = 0
-        for piece in pieces:
-            waiting.append(workers.submit(invert_chunk, *piece, done))
-            done += len(piece.rows)
-            if len(waiting) == IN_FLIGHT:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return int(np.clip(memory // (3 * 8 * widest), 1, LARGEST_CHUNK))

@@ -35,14 +35,15 @@ def checked(
     generator: Generator,
     rows: np.ndarray,
     method: str | Method,
-    mask: Any,
-    weights: Any,
-    latent_bounds: tuple[Any, Any] | None,
-    operator: Any,
-    noise: float | None,
-    refine: str | None,
-    seed: int,
-    chunk: int | None,
+    *,
+    mask: Any = None,
+    weights: Any = None,
+    latent_bounds: tuple[Any, Any] | None = None,
+    operator: Any = None,
+    noise: float | None = None,
+    refine: str | None = None,
+    seed: int = 0,
+    chunk: int | None = None,
 ) -> tuple[Request, Float[np.ndarray, "B n"]]:
     """Check every argument at the door; returns the request and the rows' weights (0: masked)."""
     if not isinstance(generator, Generator):

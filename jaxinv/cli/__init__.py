@@ -7,6 +7,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from jaxinv.cli import job_commands
+from jaxinv.cli.options import (
+    ChunkOption,
+    ClusterOption,
+    DevicesOption,
+    IntervalOption,
+    MemoryOption,
+    WorkersOption,
+)
+
 SOME_FAILED, BAD_INPUT = 1, 2
 
 app = typer.Typer(
@@ -21,7 +31,7 @@ app = typer.Typer(
 def demo(
     out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("jaxinv-demo.png"),
     rows: Annotated[int, typer.Option(min=1, help="Observations a generator.")] = 8,
-    noise: Annotated[float, typer.Option(min=0.0, help="Uniform noise, +- this much.")] = 0.05,
+    noise: Annotated[float, typer.Option(min=0.0, help="Uniform noise, +- this much.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of the codes and of the noise.")] = 0,
 ) -> None:
     """Invert noisy digits through the shipped generators: a table, and a picture."""
@@ -33,17 +43,49 @@ def demo(
 @app.command()
 def invert(
     generator: Annotated[str, typer.Argument(help="A file, or a shipped generator's name.")],
-    observations: Annotated[Path, typer.Argument(help=".npy, or .npz with one array.")],
-    out: Annotated[Path, typer.Option(help="Where latent, status and residual go (.npz).")],
+    observations: Annotated[
+        Path, typer.Argument(help=".npy, .npz, .h5, .zarr, or a folder of images.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="A file (.npz) for the codes, or a directory for a job.")
+    ],
     method: Annotated[str, typer.Option(help="auto, lm, exact, linf, l1, relaxed or gd.")] = "auto",
-    chunk: Annotated[int | None, typer.Option(min=1, help="Rows computed together.")] = None,
     noise: Annotated[float | None, typer.Option(min=0.0, help="Noise level per entry.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Booleans (n,) or (B, n), True: seen.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers of a bare state dict, as in relu,relu,sigmoid.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Array inside .npz, .h5 or .zarr.")] = None,
+    pixels: Annotated[
+        str, typer.Option(help="Images to [0, 1] (unit), [-1, 1] (signed).")
+    ] = "unit",
+    seed: Annotated[int, typer.Option(help="Seed of random starting points.")] = 0,
+    shard_rows: Annotated[
+        int | None, typer.Option(min=1, help="Job: rows of one shard, saved together.")
+    ] = None,
+    chunk: ChunkOption = None,
+    memory: MemoryOption = None,
+    devices: DevicesOption = None,
+    workers: WorkersOption = None,
+    cluster: ClusterOption = None,
+    interval: IntervalOption = 30.0,
 ) -> None:
-    """Find the latent code of every row of OBSERVATIONS and write them to a file."""
-    from jaxinv.cli.invert import run
+    """Find the latent code of every row of OBSERVATIONS; into a directory, as a job that can be
+    interrupted and resumed."""
+    names = layers.split(",") if layers else None
+    if out.suffix == ".npz":
+        from jaxinv.cli.invert import run
 
-    failed = run(generator, observations, out, method, chunk, noise, Console(stderr=True))
-    raise typer.Exit(SOME_FAILED if failed else 0)
+        if workers or cluster or devices or shard_rows:
+            raise ValueError("--workers, --cluster, --devices and --shard-rows need a directory")
+        question = (method, noise, mask, dataset, pixels, seed)
+        failed = run(generator, names, observations, out, question, chunk, Console(stderr=True))
+        raise typer.Exit(SOME_FAILED if failed else 0)
+    from jaxinv.cli.job import Machines, begin
+
+    machines = Machines(chunk, memory, devices, workers, cluster, interval)
+    question = (method, noise, mask, dataset, pixels, seed)
+    raise typer.Exit(begin(generator, names, observations, out, question, shard_rows, machines))
 
 
 @app.command()
@@ -65,10 +107,13 @@ def doctor() -> None:
     raise typer.Exit(0 if healthy else 1)
 
 
+job_commands.register(app)
+
+
 def main() -> None:
     """Run the command line; bad input ends with one sentence and exit code 2."""
     try:
         app()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         Console(stderr=True, highlight=False).print(f"jaxinv: {error}", style="red", markup=False)
         sys.exit(BAD_INPUT)

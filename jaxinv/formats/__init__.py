@@ -1,5 +1,7 @@
 """Bring a generator in and out: one file a format, and the generators that are shipped."""
 
+from collections.abc import Sequence
+from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -7,30 +9,40 @@ from jaxinv.formats import npz, safetensors
 from jaxinv.generator import Generator
 
 _FORMATS = {".npz": npz, ".safetensors": safetensors}
+# These need an extra each, imported when such a file comes.
+_EXTRAS = {".onnx": "onnx", ".pt": "torch", ".pth": "torch"}
 _DATA = files("jaxinv") / "data"
 
 
-def load_generator(source: str | Path) -> Generator:
-    """Load a generator from a .safetensors or .npz file, or a shipped one by its name.
+def load_generator(source: str | Path, layers: Sequence[str] | None = None) -> Generator:
+    """Load a generator from a file, or a shipped one by its name.
 
+    .safetensors and .npz as `save_generator` writes them; .onnx; .pt and .pth of a state dict.
+    layers: what a bare state dict (.pt, .safetensors or .npz) cannot say itself, its activations
+    in order, ["relu", "sigmoid"], or its parameters' names too, ["fc1", "bn1", "relu", "fc2"].
     Raises ValueError where the file is damaged, lacks a tensor or names an unknown activation, and
-    FileNotFoundError where there is neither such a file nor such a name. Nothing is unpickled.
+    FileNotFoundError where there is neither such a file nor such a name. Nothing is unpickled
+    but tensors.
     """
     if str(source) in shipped_generators():
+        if layers is not None:
+            raise ValueError(f"{source} is shipped with its layers; leave layers= out")
         with as_file(_DATA / f"{source}.safetensors") as path:
-            return safetensors.load(path)
+            return safetensors.load(path, None)
     path = Path(source)
     if not path.exists() and not path.suffix:
         raise FileNotFoundError(
             f"no file {str(source)!r} and no shipped generator of that name; "
             f"shipped are {', '.join(shipped_generators())}"
         )
-    return _format(path).load(_existing(path))
+    if path.suffix in _EXTRAS:
+        return import_module(f"jaxinv.formats.{_EXTRAS[path.suffix]}").load(_existing(path), layers)
+    return _format(path, (*_FORMATS, *_EXTRAS)).load(_existing(path), layers)
 
 
 def save_generator(generator: Generator, path: str | Path) -> None:
     """Save as .npz or .safetensors, by the file's ending; weights keep their float64."""
-    _format(Path(path)).save(generator, Path(path))
+    _format(Path(path), tuple(_FORMATS)).save(generator, Path(path))
 
 
 def shipped_generators() -> tuple[str, ...]:
@@ -40,11 +52,9 @@ def shipped_generators() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(suffix) for name in names))
 
 
-def _format(path: Path):  # type: ignore[no-untyped-def]
+def _format(path: Path, known: tuple[str, ...]):  # type: ignore[no-untyped-def]
     if path.suffix not in _FORMATS:
-        raise ValueError(
-            f"{path} ends in {path.suffix or 'nothing'!r}; expected {' or '.join(_FORMATS)}"
-        )
+        raise ValueError(f"{path} ends in {path.suffix or 'nothing'!r}; expected one of {known}")
     return _FORMATS[path.suffix]
 
 

@@ -2,7 +2,7 @@
 
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -12,15 +12,38 @@ LARGEST_EXPANSION = 1032
 LARGEST_BYTES = 1 << 34
 
 
+class Layout(NamedTuple):
+    """Where the entries of one array lie in a file: from byte `start` on, as Fortran or C does."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Bytes that the entries take."""
+        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+
+
 def read_npy(path: Path) -> np.ndarray:
     """One array from an .npy file, memory-mapped; raises ValueError where it is not a plain one."""
-    with open(path, "rb") as file:
-        shape, _, dtype, start = _header(file, str(path))
-    size = path.stat().st_size
-    if int(np.prod(shape, dtype=object)) * dtype.itemsize != size - start:
-        raise ValueError(f"{path}: {size} bytes do not fit the header's {dtype} {shape}")
+    npy_layout(path)
     array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
+
+
+def npy_layout(path: Path) -> Layout:
+    """The layout of an .npy file, whose size must be what its header says."""
+    with open(path, "rb") as file:
+        layout = read_header(file, str(path))
+    size = path.stat().st_size
+    if layout.size != size - layout.start:
+        raise ValueError(
+            f"{path}: {size} bytes do not fit the header's {layout.dtype} {layout.shape}; "
+            "it is truncated or damaged"
+        )
+    return layout
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -50,25 +73,30 @@ def _check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
 def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     where = f"{path}, array {member.filename[:-4]!r}"
     with archive.open(member) as file:
-        shape, fortran, dtype, start = _header(file, where)
-        expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        if expected != member.file_size - start:
-            raise ValueError(
-                f"{where}: the header promises {expected} bytes, {member.file_size - start} follow"
-            )
-        data = file.read(expected)
-    if len(data) != expected:
-        raise ValueError(f"{where}: {len(data)} of {expected} bytes could be read")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+        layout = read_header(file, where)
+        check_member(where, member, layout)
+        data = file.read(layout.size)
+    if len(data) != layout.size:
+        raise ValueError(f"{where}: {len(data)} of {layout.size} bytes could be read")
+    order: Literal["F", "C"] = "F" if layout.fortran else "C"
+    return np.frombuffer(data, layout.dtype).reshape(layout.shape, order=order)
 
 
-def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+def check_member(where: str, member: zipfile.ZipInfo, layout: Layout) -> None:
+    """Refuse an array whose header promises another size than the archive's directory."""
+    follow = member.file_size - layout.start
+    if layout.size != follow:
+        raise ValueError(f"{where}: the header promises {layout.size} bytes, {follow} follow")
+
+
+def read_header(file: IO[bytes], where: str) -> Layout:
+    """The layout that an array's header states; objects are refused."""
     try:
         version = npy.read_magic(file)
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
         shape, fortran, dtype = read(file)
-    except (ValueError, KeyError, EOFError, SyntaxError, TypeError) as error:
+    except Exception as error:  # NumPy parses the header as Python and raises many kinds
         raise ValueError(f"{where} is not a NumPy array: {error}") from None
     if dtype.hasobject:
         raise ValueError(f"{where} holds Python objects, which are never unpickled; save numbers")
-    return shape, fortran, dtype, file.tell()
+    return Layout(shape, fortran, dtype, file.tell())

@@ -1,18 +1,24 @@
 """Generators as .npz: arrays W0, b0, W1, ..., and "activations", an array of strings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxinv.formats.arrays import read_npz
+from jaxinv.formats.state_dict import from_state_dict
 from jaxinv.formats.tensors import from_tensors, to_tensors
 from jaxinv.generator import Generator
 
 
-def load(path: Path) -> Generator:
+def load(path: Path, layers: Sequence[str] | None) -> Generator:
     arrays = read_npz(path)
+    if layers is not None:
+        return from_state_dict(str(path), arrays, layers)
     if "activations" not in arrays:
-        raise ValueError(f"{path} has no array 'activations'; it holds {sorted(arrays)}")
+        raise ValueError(
+            f"{path} has no array 'activations'; pass layers=; it holds {sorted(arrays)}"
+        )
     names = [str(name) for name in np.atleast_1d(arrays.pop("activations"))]
     return from_tensors(str(path), arrays, names)
 

@@ -1,17 +1,19 @@
 """Generators as .safetensors: tensors W0, b0, W1, ..., and metadata "activations", a JSON list."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as encode
 
+from jaxinv.formats.state_dict import from_state_dict
 from jaxinv.formats.tensors import from_tensors, to_tensors
 from jaxinv.generator import Generator
 
 
-def load(path: Path) -> Generator:
+def load(path: Path, layers: Sequence[str] | None) -> Generator:
     tensors: dict[str, np.ndarray] = {}
     try:
         # The library checks the header's length and every offset against the file's size.
@@ -21,11 +23,13 @@ def load(path: Path) -> Generator:
                 tensors[name] = file.get_tensor(name)
     except (SafetensorError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from None
+    if layers is not None:
+        return from_state_dict(str(path), tensors, layers)
     try:
         names = json.loads(metadata["activations"])
     except KeyError:
         raise ValueError(
-            f'{path} has no metadata entry \'activations\', a JSON list such as ["relu", "sigmoid"]'
+            f"{path} has no metadata entry 'activations'; pass layers=[\"relu\", ...]"
         ) from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: metadata 'activations' is not JSON ({error})") from None
@@ -35,5 +39,10 @@ def load(path: Path) -> Generator:
 
 
 def save(generator: Generator, path: Path) -> None:
+    path.write_bytes(encoded(generator))
+
+
+def encoded(generator: Generator) -> bytes:
+    """The bytes of the file."""
     tensors, names = to_tensors(generator)
-    save_file(tensors, path, {"format": "jaxinv", "activations": json.dumps(names)})
+    return encode(tensors, {"format": "jaxinv", "activations": json.dumps(names)})

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxinv import cholesky
 from jaxinv.generator import Generator
 from jaxinv.joint.linearization import linearize
-from jaxinv.spd_inverse import spd_inverse
 
 FIRST_DAMPING = 1e-2
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e12
@@ -146,14 +146,12 @@ def exact_step(
         loss = (square * residual**2).sum(-1)
         normal = jnp.matmul(jacobian.mT, square[..., None] * jacobian, precision="highest")
         unit = _unit(normal)
-        inverse = spd_inverse(unit[:, :, None] * normal * unit[:, None, :])
+        factor = cholesky.factor(unit[:, :, None] * normal * unit[:, None, :])
 
         def refine(_: Array, delta: Array) -> Array:
             left = residual + jnp.einsum("snk,sk->sn", jacobian, delta, precision="highest")
             slope = jnp.einsum("snk,sn->sk", jacobian, square * left, precision="highest")
-            return delta - unit * jnp.einsum(
-                "sij,sj->si", inverse, unit * slope, precision="highest"
-            )
+            return delta - unit * cholesky.solve(factor, unit * slope)
 
         delta = jax.lax.fori_loop(0, 1 + REFINEMENTS, refine, jnp.zeros_like(latent))
         moved = jnp.clip(latent + delta, box.low, box.high)
@@ -229,8 +227,8 @@ def _proposal(lanes: Lanes, damping: Array, box: Box) -> tuple[Array, Array]:
     gradient = jnp.where(free, lanes.gradient, 0.0)
     unit = _unit(normal)
     scaled = unit[:, :, None] * normal * unit[:, None, :]
-    inverse = spd_inverse(scaled + damping[:, None, None] * jnp.eye(normal.shape[-1]))
-    delta = -unit * jnp.einsum("sij,sj->si", inverse, unit * gradient, precision="highest")
+    factor = cholesky.factor(scaled + damping[:, None, None] * jnp.eye(normal.shape[-1]))
+    delta = -unit * cholesky.solve(factor, unit * gradient)
     predicted = (-gradient * delta + damping[:, None] * (delta / unit) ** 2).sum(-1)
     moved = jnp.clip(lanes.latent + delta, box.low, box.high) - lanes.latent
     return moved, predicted

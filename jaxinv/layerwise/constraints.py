@@ -83,7 +83,8 @@ class Rows(NamedTuple):
         return not (self.leaky or self.activation.squashing)
 
     def preactivation(self, z: Float[np.ndarray, "B k"]) -> Float[np.ndarray, "B n"]:
-        return z @ self.matrix.T + self.bias
+        # One product an observation: a product for all would round by the size of the batch.
+        return np.matmul(self.matrix, z[:, :, None])[:, :, 0] + self.bias
 
     def output(self, z: Float[np.ndarray, "B k"]) -> Float[np.ndarray, "B n"]:
         """phi(W z + b)."""
@@ -182,7 +183,7 @@ def relaxed_rows(rows: Rows, tolerance: Float[np.ndarray, " B"]) -> IntervalLP:
             lower, pull = np.full_like(x, -np.inf), np.maximum(x, 0.0)
         else:
             lower, pull = np.minimum(x - eps, 0.0) / rows.activation.slope, x
-    cost = -((rows.row_weight * pull) @ rows.matrix)
+    cost = -np.matmul((rows.row_weight * pull)[:, None, :], rows.matrix)[:, 0, :]
     length = np.linalg.norm(cost, axis=-1, keepdims=True)
     none = np.zeros_like(x)
     program = _slack_program(rows, Sides(lower, upper, none, none), Slack.NONE)

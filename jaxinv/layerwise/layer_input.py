@@ -113,8 +113,8 @@ def _search(program: LayerProgram, grid: Grid, live: np.ndarray, method: LayerLP
 def _grid(rows: Rows, method: LayerLP, above: int, carried: np.ndarray) -> Grid:
     size = rows.size
     if isinstance(method, RelaxedLP) and rows.activation.squashing:
-        # Beyond this fewer than k rows pull: any point would do.
-        size = breakpoints(rows)[:, -min(rows.matrix.shape[1], rows.matrix.shape[0])]
+        # Beyond this fewer than k rows pull: any point would do. The grid ends two steps above it.
+        size = breakpoints(rows)[:, -min(rows.matrix.shape)] / method.growth**2
     start = np.full(len(size), method.initial_tolerance or 0.0)
     if method.initial_tolerance is None:
         # An observation of zeros has no scale; any positive start serves it.

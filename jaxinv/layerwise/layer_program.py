@@ -16,9 +16,6 @@ from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import CertifiedSolution, solve_certified
 from jaxinv.methods import Solver
 
-# In units of a row's typical residual: a row this close to a kink lies on it. Answers are good to
-# about 1e-6 of it; among 500 rows one in twenty answers has a row this close by chance.
-TIGHT = 1e-4
 RANK_TOLERANCE = 1e-9
 
 Build = Callable[[Rows, np.ndarray], IntervalLP]
@@ -69,14 +66,22 @@ class LayerProgram:
         return Centre(np.clip(np.nan_to_num(z), box[0][which], box[1][which]), full_rank)
 
     def solve(
-        self, build: Build, which: Int[np.ndarray, " m"], tolerance: Float[np.ndarray, " m"]
+        self,
+        build: Build,
+        which: Int[np.ndarray, " m"],
+        tolerance: Float[np.ndarray, " m"],
+        together: int = 1,
     ) -> CertifiedSolution:
-        """Solve for these rows at these tolerances."""
+        """Solve for these rows at these tolerances; together: of one row, about how many."""
         problem = build(self.rows.take(which), tolerance)
-        return self.solve_from(problem, self.centre(which, tolerance), tolerance)
+        return self.solve_from(problem, self.centre(which, tolerance), tolerance, together)
 
     def solve_from(
-        self, problem: IntervalLP, centre: Centre, tolerance: Float[np.ndarray, " m"]
+        self,
+        problem: IntervalLP,
+        centre: Centre,
+        tolerance: Float[np.ndarray, " m"],
+        together: int = 1,
     ) -> CertifiedSolution:
         """Solve, recentred; a centre whose slack is rounding is an optimum already.
 
@@ -85,14 +90,15 @@ class LayerProgram:
         """
         if problem.slack is Slack.NONE:
             violation = _violation(problem, centre.latent)
-            settled = np.zeros(problem.batch_size, bool)
+            # Without a cost, as for an observation of zeros, any point of the rows will do.
+            settled = ~problem.cost.any(-1) & (violation <= problem.floor)
             value = (problem.cost * centre.latent).sum(-1)
             scale = np.maximum(violation, np.maximum(tolerance, problem.floor))
         else:
             slack = problem.least_slack(centre.latent)
             violation = slack.max(-1)
             value = violation if problem.slack is Slack.SHARED else slack.sum(-1)
-            settled = (value <= problem.floor) & centre.full_rank
+            settled = value <= problem.floor
             scale = np.maximum(violation, problem.floor)
         count = problem.batch_size
         found = CertifiedSolution(
@@ -101,34 +107,79 @@ class LayerProgram:
             certified=settled.copy(),
             free=np.zeros(count, np.int64),
             steps=np.zeros(count, np.int64),
+            fallback=np.zeros(count, bool),
         )
+        loose = np.flatnonzero(settled & ~centre.full_rank)
+        if loose.size and problem.slack is not Slack.NONE:
+            some = problem.take(loose)
+            found.free[loose] = free_directions(some, centre.latent[loose], some.floor)
         left = np.flatnonzero(~settled)
         if left.size:
-            solved = solve_certified(
-                problem.take(left), self.solver, centre.latent[left], scale[left]
+            solved = solve_twice(
+                problem.take(left),
+                self.solver,
+                centre.latent[left],
+                scale[left],
+                # Rows that are decided and of full rank leave no freedom beyond the tolerance.
+                suspect=~centre.full_rank[left],
+                largest_batch=together * self.batch_size,
             )
             for field in fields(found):
                 getattr(found, field.name)[left] = getattr(solved, field.name)
         return found
 
 
+def solve_twice(
+    problem: IntervalLP,
+    solver: Solver,
+    centre: Float[np.ndarray, "B k"],
+    scale: Float[np.ndarray, " B"],
+    suspect: Bool[np.ndarray, " B"],
+    largest_batch: int,
+) -> CertifiedSolution:
+    """Solve; where the certificate fails, once more around the answer in the units of its slack.
+
+    A centre far from the answer leaves too few digits for an optimum much smaller than its own
+    violation, as where fewer rows are decided than there are unknowns.
+    """
+    found = solve_certified(problem, solver, centre, scale, suspect, largest_batch)
+    again = np.flatnonzero(~found.certified & np.isfinite(found.latent).all(-1))
+    if problem.slack is Slack.NONE or not again.size:
+        return found
+    near = problem.take(again)
+    violation = near.least_slack(found.latent[again]).max(-1)
+    closer = (violation < 0.1 * scale[again]) & (violation > 0)
+    if closer.any():
+        again, near = again[closer], near.take(closer)
+        unit = np.maximum(violation[closer], near.floor)
+        second = solve_certified(
+            near, solver, found.latent[again], unit, suspect[again], largest_batch
+        )
+        for field in fields(found):
+            kept = second.certified
+            getattr(found, field.name)[again[kept]] = getattr(second, field.name)[kept]
+    return found
+
+
 def free_directions(
-    problem: IntervalLP, z: Float[np.ndarray, "B k"], unit: Float[np.ndarray, " B"]
+    problem: IntervalLP, z: Float[np.ndarray, "B k"], close: Float[np.ndarray, " B"]
 ) -> Int[np.ndarray, " B"]:
-    """k minus the rank of the kinks that z lies on; unit: a typical row's residual, (B,).
+    """k minus the rank of the kinks that z lies on; close: within how much slack it does, (B,).
 
     A row's kinks are the ends at which its cost begins, or the point at which they cross. At a
     program's only optimum k of them meet; an interior-point answer lies inside the set of optima,
     and on no kinks but those that all of them share.
     """
-    close = TIGHT * unit[:, None]
+    close = close[:, None]
     wz, a, b = problem.apply(z), problem.lower_slack, problem.upper_slack
     crossing = problem.lower > problem.upper
     with np.errstate(invalid="ignore", divide="ignore"):
         cross = (b * problem.lower + a * problem.upper) / (a + b)
         lower = np.where(crossing, cross, problem.lower)
         upper = np.where(crossing, cross, problem.upper)
-    met = (np.abs(wz - lower) <= close) | (np.abs(upper - wz) <= close)
+    # Slack s moves u by a s or b s.
+    near = close * np.maximum(1.0, np.maximum(a, b))
+    met = (np.abs(wz - lower) <= near) | (np.abs(upper - wz) <= near)
     loose = (z - problem.box_lower > close) & (problem.box_upper - z > close)
     free = loose.sum(-1)
     for i in np.flatnonzero(free):
@@ -136,7 +187,35 @@ def free_directions(
         if held.size:
             singular = np.linalg.svd(held, compute_uv=False)
             free[i] -= int((singular > RANK_TOLERANCE * singular[0]).sum())
+        if free[i] and problem.slack is Slack.NONE and _only_vertex(problem, int(i), z[i]):
+            free[i] = 0
     return free
+
+
+def _only_vertex(problem: IntervalLP, i: int, z: np.ndarray) -> bool:
+    """Whether the k sides nearest to z meet in a program's only optimum.
+
+    With outward normals E of these sides, v their common point and E'y = -cost: v is feasible and
+    every y_j positive. An interior-point answer may yet be far from a side of small multiplier.
+    """
+    w, k = problem.matrix_of(i), problem.columns
+    identity = np.eye(k)
+    normals = np.concatenate([w, -w, identity, -identity])
+    ends = np.concatenate(
+        [problem.upper[i], -problem.lower[i], problem.box_upper[i], -problem.box_lower[i]]
+    )
+    margin = ends - normals @ z
+    nearest = np.argpartition(margin, k - 1)[:k]
+    if not np.isfinite(margin[nearest]).all():
+        return False
+    try:
+        point = np.linalg.solve(normals[nearest], ends[nearest])
+        multiplier = np.linalg.solve(normals[nearest].T, -problem.cost[i])
+    except np.linalg.LinAlgError:
+        return False
+    infeasible = np.max(normals @ point - ends)
+    positive = multiplier.min() > RANK_TOLERANCE * multiplier.max()
+    return bool(positive and infeasible <= problem.floor[i])
 
 
 def _violation(problem: IntervalLP, z: np.ndarray) -> np.ndarray:

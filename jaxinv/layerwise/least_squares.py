@@ -1,6 +1,6 @@
 """Batched masked least squares min_z ||D (W z - t)||_2 over each observation's active rows.
 
-On the device: the normal matrix M = W' D^2 W, scaled to a unit diagonal, its inverse, and steps of
+On the device: the normal matrix M = W' D^2 W, scaled to a unit diagonal, its factor, and steps of
 iterative refinement on the residual of the least-squares problem itself,
 
     z <- z + M^-1 W' D^2 (t - W z),
@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxinv import cholesky
 from jaxinv.layerwise.active_rows import LinearRows
 from jaxinv.normal_matrix import normal_matrices
-from jaxinv.spd_inverse import spd_inverse
 
 REFINEMENTS = 3
 INVERSE_ITERATIONS = 3
@@ -84,24 +84,22 @@ def _refined(
     diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
     unit = jnp.where(diagonal > 0, 1.0 / jnp.sqrt(diagonal), 1.0)
     scaled = unit[:, :, None] * normal * unit[:, None, :] + ridge * jnp.eye(matrix.shape[1])
-    inverse = spd_inverse(scaled)
+    factor = cholesky.factor(scaled)
 
-    def divide(v: Array) -> Array:
-        return jnp.einsum("bij,bj->bi", inverse, v, precision="highest")
-
-    latent = jnp.zeros((len(target), matrix.shape[1]), matrix.dtype)
-    for _ in range(1 + REFINEMENTS):
+    def refine(_: int, latent: Array) -> Array:
         misfit = square * (target - jnp.matmul(latent, matrix.T, precision="highest"))
         gradient = jnp.matmul(misfit, matrix, precision="highest")
-        latent = latent + unit * divide(unit * gradient)
+        return latent + unit * cholesky.solve(factor, unit * gradient)
+
+    def iterate(_: int, v: Array) -> Array:
+        return cholesky.solve(factor, v / jnp.linalg.norm(v, axis=-1, keepdims=True))
+
+    latent = jnp.zeros((len(target), matrix.shape[1]), matrix.dtype)
+    latent = jax.lax.fori_loop(0, 1 + REFINEMENTS, refine, latent)
     # A fixed start with irregular signs: an eigenvector orthogonal to it would be a coincidence.
     v = jnp.broadcast_to(jnp.sin(1.0 + jnp.arange(matrix.shape[1]) ** 2), latent.shape)
-    eigenvalue = jnp.zeros(len(target))
-    for _ in range(INVERSE_ITERATIONS):
-        v = v / jnp.linalg.norm(v, axis=-1, keepdims=True)
-        v = divide(v)
-        eigenvalue = 1.0 / jnp.linalg.norm(v, axis=-1)
-    return latent, eigenvalue
+    v = jax.lax.fori_loop(0, INVERSE_ITERATIONS, iterate, v)
+    return latent, 1.0 / jnp.linalg.norm(v, axis=-1)
 
 
 @jax.jit

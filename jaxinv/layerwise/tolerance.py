@@ -124,7 +124,8 @@ def smallest_accepted(program: LayerProgram, grid: Grid, live: np.ndarray) -> Ac
         eps = grid.tolerance(probe.which, probe.t)
         solution = program.solve(partial(bracket_rows, bracket=probe.bracket), probe.which, eps)
         search.asked[probe.which] += 1
-        search.failed[probe.which] |= ~solution.certified
+        # A bracket is a short cut, and its failure nothing but a program lost.
+        search.failed[probe.which] |= ~solution.certified & ~probe.bracket
         _learn(program, grid, search, probe, solution)
     return _result(search, grid, live)
 

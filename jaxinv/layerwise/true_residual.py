@@ -33,23 +33,29 @@ def l2_residual(rows: Rows, z: Float[np.ndarray, "B k"]) -> Float[np.ndarray, " 
 
 
 class Objective(NamedTuple):
-    """A program at a tolerance, and the residual by which its answers are judged."""
+    """A program at a tolerance, and the residual by which its answers are judged.
+
+    tight: how close to a row's kink an answer counts as lying on it, in units of the mean
+    |phi(u_j) - x_j|. l_1 answers are good to about 1e-6 of it, and one in twenty of 500 rows' has
+    a row within 1e-4 by chance; the relaxation's are good to 1e-3, as its rows lie further apart.
+    """
 
     build: Build
     residual: Callable[[Rows, np.ndarray], np.ndarray]
+    tight: float
 
 
-# (rows, tolerance, z) -> the program that z solves
+# (rows, their place in the batch, tolerance) -> the programs whose answers were kept
 Final = Callable[[Rows, np.ndarray, np.ndarray], IntervalLP]
 
 
 def at_tolerance(objective: Objective) -> Final:
     """The objective's program at the tolerance, whatever its answer."""
-    return lambda rows, tolerance, z: objective.build(rows, tolerance)
+    return lambda rows, which, tolerance: objective.build(rows, tolerance)
 
 
-L1 = Objective(l1_rows, l1_residual)
-RELAXED = Objective(relaxed_rows, l2_residual)
+L1 = Objective(l1_rows, l1_residual, 1e-4)
+RELAXED = Objective(relaxed_rows, l2_residual, 1e-2)
 
 
 @dataclass
@@ -90,16 +96,18 @@ class Best:
         self.latent[rows] = latent[order]
         return better
 
-    def finish(self, program: LayerProgram, final: Final, exhausted: np.ndarray) -> Accepted:
+    def finish(
+        self, program: LayerProgram, final: Final, tight: float, exhausted: np.ndarray
+    ) -> Accepted:
         """Say how far the program of the answer kept determines it."""
         found = np.flatnonzero(np.isfinite(self.residual))
         free = np.zeros(len(self.residual), np.int64)
         if found.size:
             rows = program.rows.take(found)
-            problem = final(rows, self.tolerance[found], self.latent[found])
+            problem = final(rows, found, self.tolerance[found])
             misfit = rows.row_weight * np.abs(rows.output(self.latent[found]) - rows.x)
-            unit = np.maximum(misfit.mean(-1), problem.floor)
-            free[found] = free_directions(problem, self.latent[found], unit)
+            close = tight * np.maximum(misfit.mean(-1), problem.floor)
+            free[found] = free_directions(problem, self.latent[found], close)
         failed = ~np.isfinite(self.residual) & ~exhausted & (self.uncertified > 0)
         return Accepted(self.latent, self.tolerance, free, failed, exhausted, self.asked)
 
@@ -110,9 +118,10 @@ def try_tolerances(
     best: Best,
     which: Int[np.ndarray, " m"],
     tolerance: Float[np.ndarray, " m"],
+    together: int = 1,
 ) -> Float[np.ndarray, " m"]:
     """Solve all of them in one call, keep the best; returns residuals, infinite without answer."""
-    solution = program.solve(objective.build, which, tolerance)
+    solution = program.solve(objective.build, which, tolerance, together)
     np.add.at(best.asked, which, 1)
     np.add.at(best.uncertified, which, ~solution.certified)
     residual = objective.residual(program.rows.take(which), np.nan_to_num(solution.latent))
@@ -140,11 +149,12 @@ def walk(
         t[which] += 1
         worse = (residual >= BETTER * before) & np.isfinite(before)
         open_[which] = ~worse & (t[which] <= grid.last[which])
-    return best.finish(program, at_tolerance(objective), exhausted)
+    return best.finish(program, at_tolerance(objective), objective.tight, exhausted)
 
 
 # Steps of the grid between the tolerances tried at first, and around the best of them.
 STRIDES = (6, 2, 1)
+TOGETHER = (8, 4, 2)  # about as many at a time
 
 
 def best_of_grid(program: LayerProgram, grid: Grid, live: Bool[np.ndarray, " B"]) -> Accepted:
@@ -167,11 +177,12 @@ def best_of_grid(program: LayerProgram, grid: Grid, live: Bool[np.ndarray, " B"]
         if pairs:
             which, t = np.array(pairs).T
             before = best.residual.copy()
-            residual = try_tolerances(RELAXED, program, best, which, grid.tolerance(which, t))
+            eps = grid.tolerance(which, t)
+            residual = try_tolerances(RELAXED, program, best, which, eps, TOGETHER[number])
             for row in np.flatnonzero(best.residual < before):
                 here = which == row
                 at[row] = t[here][np.argmin(residual[here])]
-    return best.finish(program, at_tolerance(RELAXED), exhausted)
+    return best.finish(program, at_tolerance(RELAXED), RELAXED.tight, exhausted)
 
 
 def _start(

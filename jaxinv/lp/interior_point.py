@@ -29,84 +29,29 @@ stands still, and none reads another's numbers.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv import cholesky
-from jaxinv.lp.device_matrix import DeviceMatrix
-from jaxinv.lp.problem import Slack
+from jaxinv.lp.device_program import DeviceMatrix, Program, State
+from jaxinv.lp.newton import Direction, Residuals, direction_to, for_the_slack, newton_matrix, price
+from jaxinv.lp.problem import NEGLIGIBLE, Slack
 from jaxinv.lp.sides import Sides
 
-RIDGE = 1e-14  # of the unit diagonal: keeps a rank-deficient matrix factorable
 LEAST_MARGIN = 0.5  # recentred programs have residuals of order one
 STEP_BACK = 0.995  # of the way to the boundary
 CENTRED = (0.1, 10.0)  # products m y are kept within these multiples of their target
 LONGER = 0.1  # how much longer a step a centrality corrector asks for
 
 
-class Program(NamedTuple):
-    """A batch on the device. ends: the sides' constants, 0 where infinite. present: which exist.
+class Chosen(NamedTuple):
+    """A direction, the change of m y it aims at, and how far it may be followed: (B, 2)."""
 
-    lower_slack, upper_slack: a and b, (B, n). cost: (B, k), of unit length for NONE. floor: (B,),
-    an optimum below it needs no digits.
-    """
-
-    ends: Sides
-    present: Sides
-    lower_slack: Float[Array, "B n"]
-    upper_slack: Float[Array, "B n"]
-    cost: Float[Array, "B k"]
-    floor: Float[Array, " B"]
-
-
-class State(NamedTuple):
-    """latent (B, k), margins, multipliers, steps taken, and whether an instance is done: (B,)."""
-
-    latent: Float[Array, "B k"]
-    margin: Sides
-    multiplier: Sides
-    steps: Int[Array, " B"]
-    finished: Bool[Array, " B"]
-    stuck: Bool[Array, " B"]
-
-    @property
-    def running(self) -> Bool[Array, " B"]:
-        return ~(self.finished | self.stuck)
-
-
-class Residuals(NamedTuple):
-    """What is missing in the sides' equations, in stationarity in z, and in s."""
-
-    sides: Sides
-    latent: Float[Array, "B k"]
-    slack: Float[Array, "B m"]
-
-
-class Newton(NamedTuple):
-    """The factored matrix of one step, and what eliminates the slack.
-
-    ratio: D of every side. e, sigma: as above. row: weights of W'..W, (B, n). box: (B, k). unit:
-    scales the diagonal to one, as it is in the matrix that `factor` factors.
-    """
-
-    ratio: Sides
-    e: Float[Array, "B n"]
-    sigma: Float[Array, "B m"]
-    row: Float[Array, "B n"]
-    box: Float[Array, "B k"]
-    unit: Float[Array, "B q"]
-    factor: cholesky.Factor
-
-
-class Direction(NamedTuple):
-    """Changes of latent (B, k), margins and multipliers."""
-
-    latent: Float[Array, "B k"]
-    margin: Sides
-    multiplier: Sides
+    direction: Direction
+    aim: Sides
+    lengths: Float[Array, "B 2"]
 
 
 @partial(jax.jit, static_argnames="kind")
@@ -119,17 +64,18 @@ def start(matrix: DeviceMatrix, program: Program, kind: Slack) -> State:
         _needed(program.present.lower, value.lower, program.lower_slack),
         _needed(program.present.upper, value.upper, program.upper_slack),
     )
-    slack = none + (short.max(-1, keepdims=True) if kind is Slack.SHARED else short)[
-        :, : none.shape[-1]
-    ]
+    slack = (
+        none
+        + (short.max(-1, keepdims=True) if kind is Slack.SHARED else short)[:, : none.shape[-1]]
+    )
     margin = _value(matrix, program, latent, slack + 1.0).clipped(LEAST_MARGIN, jnp.inf)
     margin = margin.where(program.present, 1.0)
     one = jax.tree.map(jnp.ones_like, margin).where(program.present, 0.0)
     multiplier = one / margin
     if kind is Slack.SHARED:
         # One product for all sides that makes the multipliers stationary in s.
-        price = _price(program, multiplier).sum(-1, keepdims=True) + multiplier.slack
-        multiplier = multiplier / price
+        total = price(program, multiplier).sum(-1, keepdims=True) + multiplier.slack
+        multiplier = multiplier / total
     unset = jnp.zeros(len(latent), bool)
     return State(latent, margin, multiplier, jnp.zeros(len(latent), jnp.int32), unset, unset)
 
@@ -149,7 +95,7 @@ def advance(
 
     def step(state: State) -> State:
         residuals = _residuals(matrix, program, state, kind)
-        done = _converged(program, state, residuals, tolerance, kind) & state.running
+        done = _converged(matrix, program, state, residuals, tolerance, kind) & state.running
         moved = _moved(matrix, program, state, residuals, kind, correctors)
         lost = ~jnp.isfinite(moved.latent).all(-1) | (moved.steps >= limit)
         kept = _choose(done | lost | ~state.running, state, moved)
@@ -168,30 +114,33 @@ def _moved(
     correctors: int,
 ) -> State:
     """One predictor-corrector step for every instance."""
-    newton = _newton(matrix, program, state, kind)
-    direction_to = partial(_direction, matrix, program, state, residuals, newton, kind)
+    newton = newton_matrix(matrix, program, state, kind)
+    towards = partial(direction_to, matrix, program, state, residuals, newton, kind)
     product = state.margin * state.multiplier
     sides = jnp.maximum(program.present.total(), 1)
     mean = product.total() / sides
 
-    predictor = direction_to(-product)
+    predictor = towards(-product)
     lengths = _lengths(program, state, predictor)
     centring = (_after(state, predictor, lengths).total() / sides / mean) ** 3
     target = (centring * mean)[:, None]
     aim = -(product + predictor.margin * predictor.multiplier) + target
-    direction = direction_to(aim)
+    direction = towards(aim)
     lengths = _lengths(program, state, direction)
     low, high = CENTRED[0] * target, CENTRED[1] * target
-    for _ in range(correctors):
+
+    def correct(_: int, chosen: Chosen) -> Chosen:
         # Ask for a longer step, and bring back the products that it would let go astray.
+        direction, aim, lengths = chosen
         reached = _after(state, direction, jnp.minimum(lengths + LONGER, 1.0))
         repaired = aim + (reached.clipped(low, high) - reached).clipped(-high, jnp.inf)
-        trial = direction_to(repaired)
+        trial = towards(repaired)
         trial_lengths = _lengths(program, state, trial)
         better = trial_lengths.sum(-1) >= lengths.sum(-1) + 0.1 * LONGER
-        direction, aim, lengths = _choose(
-            better, (trial, repaired, trial_lengths), (direction, aim, lengths)
-        )
+        return _choose(better, Chosen(trial, repaired, trial_lengths), chosen)
+
+    chosen = Chosen(direction, aim, lengths)
+    direction, _, lengths = jax.lax.fori_loop(0, correctors, correct, chosen)
     primal, dual = lengths[:, :1], lengths[:, 1:]
     return state._replace(
         latent=state.latent + primal * direction.latent,
@@ -220,123 +169,45 @@ def _needed(present: Array, value: Array, coefficient: Array) -> Float[Array, "B
     return jnp.where(helps, -value / jnp.where(helps, coefficient, 1.0), 0.0)
 
 
-def _price(program: Program, multiplier: Sides) -> Float[Array, "B n"]:
-    """a y_lower + b y_upper."""
-    return program.lower_slack * multiplier.lower + program.upper_slack * multiplier.upper
-
-
-def _for_slack(values: Float[Array, "B n"], kind: Slack) -> Float[Array, "B m"]:
-    """Row-wise values as the slack meets them: summed, one by one, or not at all."""
-    if kind is Slack.SHARED:
-        return values.sum(-1, keepdims=True)
-    return values if kind is Slack.SEPARATE else values[:, :0]
-
-
 def _residuals(matrix: DeviceMatrix, program: Program, state: State, kind: Slack) -> Residuals:
     y = state.multiplier
     value = _value(matrix, program, state.latent, state.margin.slack)
     return Residuals(
         sides=(value - state.margin).where(program.present, 0.0),
         latent=program.cost - matrix.adjoint(y.lower - y.upper) - y.box_lower + y.box_upper,
-        slack=1.0 - _for_slack(_price(program, y), kind) - y.slack,
+        slack=1.0 - for_the_slack(price(program, y), kind) - y.slack,
     )
 
 
 def _converged(
-    program: Program, state: State, residuals: Residuals, tolerance: Array, kind: Slack
+    matrix: DeviceMatrix,
+    program: Program,
+    state: State,
+    residuals: Residuals,
+    tolerance: Array,
+    kind: Slack,
 ) -> Bool[Array, " B"]:
-    """Complementarity, primal and dual residuals within tolerance, relative to the optimum."""
+    """Complementarity and residuals within tolerance, as the certificate will measure them.
+
+    A side may miss its equation by a little of its own margin: far sides are rounded coarsely.
+    """
     if kind is Slack.NONE:
         scale = jnp.maximum(jnp.abs((program.cost * state.latent).sum(-1)), 1.0)
     else:
         scale = jnp.maximum(state.margin.slack.sum(-1), program.floor)
     y = state.multiplier
-    size = jnp.maximum(y.lower.max(-1), y.upper.max(-1))
+    size = matrix.largest * (y.lower + y.upper).max(-1)
+    missing = residuals.sides / (state.margin + scale[:, None])
+    # A reduced cost left over adds its way to the box to the gap, if it is not negligible.
+    left_over = jnp.abs(residuals.latent)
+    way = state.margin.box_lower + state.margin.box_upper
+    way = jnp.abs(state.latent) + jnp.where(left_over > NEGLIGIBLE * size[:, None], way, 0.0)
+    gap = (state.margin * y).total() + (left_over * way).sum(-1)
     return (
-        ((state.margin * y).total() <= tolerance * scale)
-        & (residuals.sides.largest() <= tolerance * scale)
-        & (jnp.abs(residuals.latent).max(-1) <= tolerance * size)
+        (gap <= tolerance * scale)
+        & (missing.largest() <= tolerance)
+        & (left_over.max(-1) <= tolerance * size)
     )
-
-
-def _newton(matrix: DeviceMatrix, program: Program, state: State, kind: Slack) -> Newton:
-    ratio = state.multiplier / state.margin
-    a, b = program.lower_slack, program.upper_slack
-    e = a * ratio.lower - b * ratio.upper
-    sigma = _for_slack(a**2 * ratio.lower + b**2 * ratio.upper, kind) + ratio.slack
-    row = ratio.lower + ratio.upper
-    if kind is Slack.SEPARATE:
-        # D- + D+ - e^2 / sigma, without the cancellation.
-        row = ((a + b) ** 2 * ratio.lower * ratio.upper + row * ratio.slack) / sigma
-    box = ratio.box_lower + ratio.box_upper
-    normal = matrix.normal(row) + jax.vmap(jnp.diag)(box)
-    if kind is Slack.SHARED:
-        coupling = jnp.concatenate([matrix.adjoint(e), sigma], -1)[:, None, :]
-        normal = jnp.concatenate([jnp.pad(normal, ((0, 0), (0, 0), (0, 1))), coupling], 1)
-    diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
-    unit = jnp.where(diagonal > 0, 1.0 / jnp.sqrt(diagonal), 1.0)
-    ridge = max(RIDGE, 10 * float(jnp.finfo(unit.dtype).eps))
-    scaled = unit[:, :, None] * normal * unit[:, None, :]
-    scaled += jax.vmap(jnp.diag)(jnp.where(diagonal > 0, ridge, 1.0))
-    return Newton(ratio, e, sigma, row, box, unit, cholesky.factor(scaled))
-
-
-def _direction(
-    matrix: DeviceMatrix,
-    program: Program,
-    state: State,
-    residuals: Residuals,
-    newton: Newton,
-    kind: Slack,
-    aim: Sides,
-) -> Direction:
-    """Newton's direction for m dy + y dm = aim, all residuals removed by a full step."""
-    h = ((aim - state.multiplier * residuals.sides) / state.margin).where(program.present, 0.0)
-    for_slack = _for_slack(_price(program, h), kind) + h.slack - residuals.slack
-    for_rows = h.lower - h.upper
-    if kind is Slack.SEPARATE:
-        for_rows = for_rows - newton.e * for_slack / newton.sigma
-    right = matrix.adjoint(for_rows) + h.box_lower - h.box_upper - residuals.latent
-    if kind is Slack.SHARED:
-        right = jnp.concatenate([right, for_slack], -1)
-    solution = _solve(matrix, newton, kind, right)
-    latent = solution[:, : matrix.columns]
-    rows = matrix.apply(latent)
-    if kind is Slack.SEPARATE:
-        slack = (for_slack - newton.e * rows) / newton.sigma
-    else:
-        slack = solution[:, matrix.columns :]
-    s = slack if kind is not Slack.NONE else jnp.zeros((), rows.dtype)
-    change = Sides(
-        lower=rows + program.lower_slack * s,
-        upper=program.upper_slack * s - rows,
-        box_lower=latent,
-        box_upper=-latent,
-        slack=slack,
-    ).where(program.present, 0.0)
-    return Direction(latent, change + residuals.sides, h - newton.ratio * change)
-
-
-def _solve(
-    matrix: DeviceMatrix, newton: Newton, kind: Slack, right: Float[Array, "B q"]
-) -> Float[Array, "B q"]:
-    """The factored system, refined once."""
-
-    def product(v: Array) -> Array:
-        latent, slack = v[:, : matrix.columns], v[:, matrix.columns :]
-        rows = matrix.apply(latent)
-        weighted = newton.row * rows
-        if kind is Slack.SHARED:
-            weighted = weighted + newton.e * slack
-        top = matrix.adjoint(weighted) + newton.box * latent
-        if kind is not Slack.SHARED:
-            return top
-        bottom = (newton.e * rows).sum(-1, keepdims=True) + newton.sigma * slack
-        return jnp.concatenate([top, bottom], -1)
-
-    solution = newton.unit * cholesky.solve(newton.factor, newton.unit * right)
-    missing = right - product(solution)
-    return solution + newton.unit * cholesky.solve(newton.factor, newton.unit * missing)
 
 
 def _lengths(program: Program, state: State, direction: Direction) -> Float[Array, "B 2"]:
@@ -352,7 +223,10 @@ def _lengths(program: Program, state: State, direction: Direction) -> Float[Arra
         return jnp.minimum(1.0, STEP_BACK * ends.least())
 
     return jnp.stack(
-        [furthest(state.margin, direction.margin), furthest(state.multiplier, direction.multiplier)],
+        [
+            furthest(state.margin, direction.margin),
+            furthest(state.multiplier, direction.multiplier),
+        ],
         -1,
     )
 
@@ -363,7 +237,10 @@ def _after(state: State, direction: Direction, lengths: Float[Array, "B 2"]) -> 
     return margin * (state.multiplier + direction.multiplier * lengths[:, 1:])
 
 
-def _choose(where: Bool[Array, " B"], yes, no):  # type: ignore[no-untyped-def]
+Choice = TypeVar("Choice")
+
+
+def _choose(where: Bool[Array, " B"], yes: Choice, no: Choice) -> Choice:
     def pick(a: Array, b: Array) -> Array:
         return jnp.where(where.reshape(-1, *[1] * (a.ndim - 1)), a, b)
 

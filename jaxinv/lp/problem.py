@@ -75,16 +75,12 @@ class IntervalLP:
         return self.matrix if self.matrix.ndim == 2 else self.matrix[instance]
 
     def apply(self, z: Float[np.ndarray, "B k"]) -> Float[np.ndarray, "B n"]:
-        """W z, instance by instance."""
-        if self.matrix.ndim == 2:
-            return z @ self.matrix.T
-        return np.einsum("bnk,bk->bn", self.matrix, z)
+        """W z, instance by instance: one product for all would round by the size of the batch."""
+        return np.matmul(self.matrix, z[:, :, None])[:, :, 0]
 
     def apply_adjoint(self, y: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B k"]:
-        """W' y, instance by instance."""
-        if self.matrix.ndim == 2:
-            return y @ self.matrix
-        return np.einsum("bnk,bn->bk", self.matrix, y)
+        """W' y, instance by instance, as `apply`."""
+        return np.matmul(y[:, None, :], self.matrix)[:, 0, :]
 
     def least_slack(self, z: Float[np.ndarray, "B k"]) -> Float[np.ndarray, "B n"]:
         """The slack each row needs at z, at least 0; infinite where no slack can help."""

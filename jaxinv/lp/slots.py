@@ -5,14 +5,16 @@ it is computed in. So there is one shape: instances wait in a queue, and who is 
 """
 
 from collections import deque
+from dataclasses import replace
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv.lp.device_matrix import DeviceMatrix
-from jaxinv.lp.interior_point import Program, State, advance, start
+from jaxinv.lp.device_program import DeviceMatrix, Program, State
+from jaxinv.lp.interior_point import advance, start
 from jaxinv.lp.problem import IntervalLP, LPSolution, Slack
 from jaxinv.lp.sides import Sides
 from jaxinv.methods import InteriorPoint
@@ -20,6 +22,8 @@ from jaxinv.normal_matrix import pair_products
 
 SLOT_BYTES = 1 << 28  # what the normal matrices of all slots may take
 MOST_ON_CPU = 64  # more leave the cache
+COARSE = 1e-3  # what single precision is asked for before double precision takes over
+COARSE_STEPS = 15  # an instance that needs more starts afresh in double precision
 REFILL = 8  # a slot in so many must be free before they are refilled
 
 
@@ -39,29 +43,46 @@ def solve(
     """
     slots = settings.slots or default_slots(problem.columns)
     slots = max(1, min(slots, largest_batch or problem.batch_size))
-    answer = LPSolution(
-        latent=np.full((problem.batch_size, problem.columns), np.nan),
-        lower_dual=np.zeros((problem.batch_size, problem.rows)),
-        upper_dual=np.zeros((problem.batch_size, problem.rows)),
-        finished=np.zeros(problem.batch_size, bool),
-        steps=np.zeros(problem.batch_size, np.int64),
+    if problem.batch_size == 0:
+        none = np.zeros((0, problem.rows))
+        latent = np.zeros((0, problem.columns))
+        return LPSolution(latent, none, none, np.zeros(0, bool), np.zeros(0, np.int64))
+    with jax.enable_x64(True):
+        state = None
+        if settings.single_precision_first:
+            coarse = replace(settings, tolerance=COARSE, steps=COARSE_STEPS)
+            state = _run(problem, coarse, slots, np.dtype(np.float32), None)
+        state = _run(problem, settings, slots, np.dtype(np.float64), state)
+    finished = np.asarray(state.finished)
+    # A cost of unit length was solved for: the multipliers are in its units.
+    unit = _cost_unit(problem)[:, None]
+    return LPSolution(
+        latent=np.where(finished[:, None], state.latent, np.nan),
+        lower_dual=np.where(finished[:, None], unit * state.multiplier.lower, 0.0),
+        upper_dual=np.where(finished[:, None], unit * state.multiplier.upper, 0.0),
+        finished=finished,
+        steps=np.asarray(state.steps, np.int64),
     )
-    if problem.batch_size:
-        with jax.enable_x64(True):
-            _run(problem, settings, slots, answer)
-    return answer
 
 
-def _run(problem: IntervalLP, settings: InteriorPoint, slots: int, answer: LPSolution) -> None:
+def _run(
+    problem: IntervalLP,
+    settings: InteriorPoint,
+    slots: int,
+    dtype: np.dtype,
+    earlier: State | None,
+) -> State:
+    """Every instance's last state, (B, ...) on the host; earlier: where to start, if not afresh."""
     waiting = deque(range(problem.batch_size))
     holds = np.full(slots, -1)  # which instance a slot holds
-    shared = _on_device(problem.matrix) if problem.matrix.ndim == 2 else None
+    shared = _on_device(problem.matrix, dtype) if problem.matrix.ndim == 2 else None
+    last: State | None = None
     loaded: tuple[DeviceMatrix, Program, State] | None = None
     while waiting or (holds >= 0).any():
         free = np.flatnonzero(holds < 0)[: len(waiting)]
         if free.size:
             holds[free] = [waiting.popleft() for _ in free]
-            loaded = _refilled(problem, shared, holds, free, loaded)
+            loaded = _refilled(problem, shared, holds, free, loaded, earlier, dtype)
         assert loaded is not None
         matrix, program, state = loaded
         occupied = holds >= 0
@@ -77,13 +98,27 @@ def _run(problem: IntervalLP, settings: InteriorPoint, slots: int, answer: LPSol
             settings.steps,
         )
         loaded = matrix, program, state
+        if last is None:
+            last = _room(state, problem.batch_size)
         done = occupied & ~np.asarray(state.running)
-        _store(answer, state, np.flatnonzero(done), holds[done], problem)
+        _store(last, state, np.flatnonzero(done), holds[done])
         holds[done] = -1
+    assert last is not None, "an empty batch has no state"
+    return last
 
 
-def _on_device(matrix: np.ndarray) -> DeviceMatrix:
-    rows = jnp.asarray(matrix)
+def _room(state: State, instances: int) -> State:
+    """Host arrays for the states of all instances."""
+    return jax.tree.map(lambda part: np.zeros((instances, *part.shape[1:]), part.dtype), state)
+
+
+def _store(last: State, state: State, slot: np.ndarray, instance: np.ndarray) -> None:
+    for kept, now in zip(jax.tree.leaves(last), jax.tree.leaves(state), strict=True):
+        kept[instance] = np.asarray(now)[slot]
+
+
+def _on_device(matrix: np.ndarray, dtype: np.dtype) -> DeviceMatrix:
+    rows = jnp.asarray(matrix, dtype)
     return DeviceMatrix(rows, jax.jit(pair_products)(rows))
 
 
@@ -93,58 +128,58 @@ def _refilled(
     holds: Int[np.ndarray, " S"],
     free: Int[np.ndarray, " m"],
     loaded: tuple[DeviceMatrix, Program, State] | None,
+    earlier: State | None,
+    dtype: np.dtype,
 ) -> tuple[DeviceMatrix, Program, State]:
     """The slots with new instances in the free ones; a slot that holds nobody stands still."""
     instance = np.maximum(holds, 0)
-    matrix = shared or _on_device(problem.matrix[instance])
-    program = _program(problem.take(instance))
+    matrix = shared or _on_device(problem.matrix[instance], dtype)
+    program = _program(problem.take(instance), dtype)
     state = start(matrix, program, problem.slack)
-    state = state._replace(finished=jnp.asarray(holds < 0))
+    if earlier is not None:
+        before = jax.tree.map(
+            lambda part, now: jnp.asarray(part[instance], now.dtype), earlier, state
+        )
+        state = _choose(before.stuck, state, before)
+    empty = jnp.asarray(holds < 0)
+    state = state._replace(finished=empty, stuck=jnp.zeros_like(empty))
     if loaded is not None:
         fresh = np.zeros(len(holds), bool)
         fresh[free] = True
-        program, state = _choose(jnp.asarray(fresh), (program, state), loaded[1:])
+        program, state = _choose(jnp.asarray(fresh), (program, state), (loaded[1], loaded[2]))
     return matrix, program, state
 
 
+Choice = TypeVar("Choice")
+
+
 @jax.jit
-def _choose(
-    fresh: Bool[Array, " S"], new: tuple[Program, State], old: tuple[Program, State]
-) -> tuple[Program, State]:
+def _choose(fresh: Bool[Array, " S"], new: Choice, old: Choice) -> Choice:
     def pick(a: Array, b: Array) -> Array:
         return jnp.where(fresh.reshape(-1, *[1] * (a.ndim - 1)), a, b)
 
     return jax.tree.map(pick, new, old)
 
 
-def _program(problem: IntervalLP) -> Program:
-    width = {Slack.SHARED: 1, Slack.SEPARATE: problem.rows, Slack.NONE: 0}[problem.slack]
-    ends = [problem.lower, problem.upper, problem.box_lower, problem.box_upper]
-    zeros = np.zeros((problem.batch_size, width))
+def _program(problem: IntervalLP, dtype: np.dtype) -> Program:
+    slack = np.zeros((problem.batch_size, _width(problem)))
+    ends = (problem.lower, problem.upper, problem.box_lower, problem.box_upper, slack)
     return Program(
-        ends=Sides(*(jnp.asarray(np.where(np.isfinite(e), e, 0.0)) for e in ends), jnp.asarray(zeros)),
-        present=Sides(*(jnp.asarray(np.isfinite(e)) for e in ends), jnp.asarray(zeros == 0)),
-        lower_slack=jnp.asarray(problem.lower_slack),
-        upper_slack=jnp.asarray(problem.upper_slack),
-        cost=jnp.asarray(problem.cost / _cost_unit(problem)[:, None]),
-        floor=jnp.asarray(problem.floor),
+        ends=Sides(*(jnp.asarray(np.where(np.isfinite(end), end, 0.0), dtype) for end in ends)),
+        present=Sides(*(jnp.asarray(np.isfinite(end)) for end in ends)),
+        lower_slack=jnp.asarray(problem.lower_slack, dtype),
+        upper_slack=jnp.asarray(problem.upper_slack, dtype),
+        cost=jnp.asarray(problem.cost / _cost_unit(problem)[:, None], dtype),
+        floor=jnp.asarray(problem.floor, dtype),
     )
+
+
+def _width(problem: IntervalLP) -> int:
+    """Slack variables of an instance."""
+    return {Slack.SHARED: 1, Slack.SEPARATE: problem.rows, Slack.NONE: 0}[problem.slack]
 
 
 def _cost_unit(problem: IntervalLP) -> Float[np.ndarray, " B"]:
     """The length of the cost, in which multipliers are of order one."""
     length = np.linalg.norm(problem.cost, axis=-1)
     return np.where(length > 0, length, 1.0)
-
-
-def _store(
-    answer: LPSolution, state: State, slot: np.ndarray, instance: np.ndarray, problem: IntervalLP
-) -> None:
-    finished = np.asarray(state.finished)[slot]
-    answer.finished[instance] = finished
-    answer.steps[instance] = np.asarray(state.steps)[slot]
-    slot, instance = slot[finished], instance[finished]
-    unit = _cost_unit(problem.take(instance))[:, None]
-    answer.latent[instance] = np.asarray(state.latent)[slot]
-    answer.lower_dual[instance] = unit * np.asarray(state.multiplier.lower)[slot]
-    answer.upper_dual[instance] = unit * np.asarray(state.multiplier.upper)[slot]

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxinv.lp import clarabel_pool
+from jaxinv.lp import clarabel_pool, slots
 from jaxinv.lp.optimal_face import face_dimension
 from jaxinv.lp.problem import Certificate, IntervalLP, LPSolution, Slack, certify
 from jaxinv.lp.vertex import to_vertex
-from jaxinv.methods import ClarabelPool, CvxpySolver, Solver
+from jaxinv.methods import ClarabelPool, CvxpySolver, InteriorPoint, Solver
 
 FAR = 1e3  # in units of the recentred program
-TIGHTER = 1e-10
-CERTIFIED = 1e-7  # relative to max(optimum, floor), on the recentred program
+CERTIFIED = 1e-8  # relative to max(optimum, floor), on the recentred program
+FALLBACKS = (ClarabelPool(), ClarabelPool(tolerance=1e-10))
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class CertifiedSolution:
     """What a backend found and the certificate confirms, one entry an instance.
 
     latent: (B, k). objective: (B,) in original units. certified: (B,). free: (B,) dimension of the
-    set of optimal points (0 where not certified, and for programs without slack). steps: (B,).
+    set of optimal points (0 where not asked, not certified, or without shared slack). steps: (B,).
+    fallback: (B,) where the chosen solver's answer was not certified and the Clarabel pool tried.
     """
 
     latent: Float[np.ndarray, "B k"]
@@ -29,16 +30,20 @@ class CertifiedSolution:
     certified: Bool[np.ndarray, " B"]
     free: Int[np.ndarray, " B"]
     steps: Int[np.ndarray, " B"]
+    fallback: Bool[np.ndarray, " B"]
 
 
-def run_backend(problem: IntervalLP, solver: Solver) -> LPSolution:
+def run_backend(
+    problem: IntervalLP, solver: Solver, largest_batch: int | None = None
+) -> LPSolution:
     """Hand the batch to the backend that the settings name; nothing is checked here."""
+    if isinstance(solver, InteriorPoint):
+        return slots.solve(problem, solver, largest_batch)
     if isinstance(solver, CvxpySolver):
         # CVXPY takes a second to import and few runs need it.
         from jaxinv.lp import cvxpy_backend
 
         return cvxpy_backend.solve(problem, solver)
-    assert isinstance(solver, ClarabelPool)
     return clarabel_pool.solve(problem, solver)
 
 
@@ -59,14 +64,25 @@ def _near_sides(recentred: IntervalLP) -> IntervalLP:
 def _judged(problem: IntervalLP, solution: LPSolution) -> tuple[LPSolution, Certificate]:
     """The answer or, where its own digits do not suffice, the vertex it points to."""
     certificate = certify(problem, solution)
-    short = np.flatnonzero(solution.finished & ~certificate.holds(CERTIFIED))
-    if problem.slack is Slack.SHARED and short.size:
-        some = problem.take(short)
-        vertex = to_vertex(some, solution.take(short), certificate.objective[short])
-        better = certify(some, vertex).holds(CERTIFIED)
-        solution = solution.replaced(short[better], vertex.take(better))
-        certificate = certify(problem, solution)
-    return solution, certificate
+    short = solution.finished & ~certificate.holds(CERTIFIED)
+    return _purified(problem, solution, certificate, short)
+
+
+def _purified(
+    problem: IntervalLP,
+    solution: LPSolution,
+    certificate: Certificate,
+    which: Bool[np.ndarray, " B"],
+) -> tuple[LPSolution, Certificate]:
+    """Exchange answers for the vertices they point to, where those are certified."""
+    index = np.flatnonzero(which)
+    if problem.slack is not Slack.SHARED or not index.size:
+        return solution, certificate
+    some = problem.take(index)
+    vertex = to_vertex(some, solution.take(index), certificate.objective[index])
+    better = certify(some, vertex).holds(CERTIFIED)
+    solution = solution.replaced(index[better], vertex.take(better))
+    return solution, certify(problem, solution)
 
 
 def solve_certified(
@@ -74,25 +90,37 @@ def solve_certified(
     solver: Solver,
     centre: Float[np.ndarray, "B k"],
     scale: Float[np.ndarray, " B"],
+    suspect: Bool[np.ndarray, " B"] | None = None,
+    largest_batch: int | None = None,
 ) -> CertifiedSolution:
-    """Solve in w, z = centre + scale w, and keep an answer only with its recomputed certificate."""
+    """Solve in w, z = centre + scale w, and keep an answer only with its recomputed certificate.
+
+    suspect: where the optimum may not be a single point and its dimension is wanted; None means
+    everywhere. largest_batch: see `slots.solve`.
+    """
     recentred = problem.recentred(centre, scale)
-    solution, certificate = _judged(recentred, run_backend(_near_sides(recentred), solver))
+    near = _near_sides(recentred)
+    solution, certificate = _judged(recentred, run_backend(near, solver, largest_batch))
+    if isinstance(solver, InteriorPoint) and solver.vertex:
+        everywhere = solution.finished
+        solution, certificate = _purified(recentred, solution, certificate, everywhere)
     certified = certificate.holds(CERTIFIED)
-    if not certified.all():
+    fallback = ~certified
+    for pool in FALLBACKS:
         open_ = np.flatnonzero(~certified)
+        if not open_.size or pool == solver:
+            continue
         again = recentred.take(open_)
-        retried, _ = _judged(again, run_backend(again, ClarabelPool(tolerance=TIGHTER)))
-        better = certify(again, retried).holds(CERTIFIED)
+        retried, judged = _judged(again, run_backend(again, pool))
+        better = judged.holds(CERTIFIED)
         solution = solution.replaced(open_[better], retried.take(better))
         certificate = certify(recentred, solution)
         certified = certificate.holds(CERTIFIED)
     free = np.zeros(problem.batch_size, np.int64)
-    if problem.slack is Slack.SHARED and certified.any():
+    wanted = certified if suspect is None else certified & suspect
+    if problem.slack is Slack.SHARED and wanted.any():
         slack = np.broadcast_to(certificate.objective[:, None], problem.lower.shape)
-        free[certified] = face_dimension(
-            recentred.take(certified), solution.take(certified), slack[certified]
-        )
+        free[wanted] = face_dimension(recentred.take(wanted), solution.take(wanted), slack[wanted])
     latent = np.clip(solution.uncentred(centre, scale).latent, problem.box_lower, problem.box_upper)
     offset = (problem.cost * centre).sum(-1)
     return CertifiedSolution(
@@ -101,4 +129,5 @@ def solve_certified(
         certified,
         free,
         solution.steps,
+        fallback,
     )

@@ -42,13 +42,17 @@ class InteriorPoint:
     recentred program; an answer counts only when the certificate recomputed from it holds as well.
     steps: limit of predictor-corrector steps. correctors: centrality correctors a step, each of
     which costs two solves with the step's factor. slots: instances computed together; None chooses
-    by memory. What is not certified goes to the Clarabel pool.
+    by memory. vertex: end l_inf programs at the exact vertex, k + 1 equations with sign checks.
+    single_precision_first: take the first steps in float32, for devices with slow float64.
+    What is not certified goes to the Clarabel pool.
     """
 
-    tolerance: float = 1e-9
+    tolerance: float = 5e-9
     steps: int = 60
     correctors: int = 2
     slots: int | None = None
+    vertex: bool = False
+    single_precision_first: bool = False
 
     def __post_init__(self) -> None:
         require(self.tolerance > 0, f"tolerance={self.tolerance} must be positive")

@@ -1,0 +1,178 @@
+"""Jobs from the command line: who computes, who is told, and what a signal does."""
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxinv.cli.progress import Bar, Lines
+from jaxinv.formats import load_generator
+from jaxinv.job import executors
+from jaxinv.job.job import Job
+from jaxinv.job.retry import open_retry, results, retries
+from jaxinv.job.run import CHUNK_MEMORY, Executors, run
+from jaxinv.job.summary import status_counts
+from jaxinv.status import Status
+
+INTERRUPTED = 75
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+Question = tuple[str, float | None, Path | None, str | None, str, int]
+
+
+class Machines(NamedTuple):
+    """Where and how large a job is computed, as the options say."""
+
+    chunk: int | None
+    memory: str | None
+    devices: int | None
+    workers: int | None
+    cluster: str | None
+    interval: float
+
+
+def begin(
+    generator: str,
+    layers: list[str] | None,
+    observations: Path,
+    folder: Path,
+    question: Question,
+    shard_rows: int | None,
+    machines: Machines,
+) -> int:
+    """Begin a job, or take up the same one; returns the exit code."""
+    method, noise, mask, dataset, pixels, seed = question
+    job = Job.create(
+        folder,
+        load_generator(generator, layers),
+        observations,
+        method,
+        name=generator,
+        mask=mask,
+        noise=noise,
+        seed=seed,
+        shard_rows=shard_rows,
+        dataset=dataset,
+        pixels=pixels,
+    )
+    return _run(job, job, machines)
+
+
+def go_on(
+    folder: Path, retry_failed: bool, method: str | None, seed: int | None, machines: Machines
+) -> int:
+    """Compute what is missing, or try again what was not solved; returns the exit code."""
+    job = Job.open(folder)
+    if not retry_failed:
+        return _run(job, job, machines)
+    attempt = open_retry(job, method, seed)
+    if attempt is None:
+        Console(stderr=True).print("No row is left to try again.")
+        return _exit_code(job)
+    return _run(job, attempt, machines)
+
+
+def show(folder: Path, console: Console) -> None:
+    """A table of rows by status, and how much is left."""
+    job = Job.open(folder)
+    missing = len(job.shards.missing())
+    manifest, layout = job.manifest, job.layout
+    console.print(
+        f"{manifest.generator_name}, {manifest.method['name']}, "
+        f"{manifest.observations.rows} rows in {job.shards.count} shards, "
+        + (f"{missing} shards missing" if missing else "complete")
+        + (f"; {layout.chunk} rows at a time on {layout.device_kind}" if layout else ""),
+        highlight=False,
+    )
+    for attempt in retries(job):
+        console.print(
+            f"{attempt.folder.name}: {attempt.manifest.observations.rows} rows by "
+            f"{attempt.manifest.method['name']}, {len(attempt.shards.missing())} shards missing",
+            highlight=False,
+        )
+    table = Table()
+    for heading in ("rows", "status", "meaning"):
+        table.add_column(heading, justify="right" if heading == "rows" else "left")
+    for status, count in _counts(job).items():
+        table.add_row(str(count), status.name, status.sentence)
+    console.print(table)
+
+
+def _run(job: Job, attempt: Job, machines: Machines) -> int:
+    console = Console(stderr=True)
+    watcher = Bar(console) if console.is_terminal else Lines(console, machines.interval)
+    with _signals() as stop:
+        complete = run(
+            attempt,
+            _executors(machines),
+            watcher,
+            chunk=machines.chunk,
+            memory=_bytes(machines.memory),
+            devices=machines.devices,
+            stop=stop,
+        )
+    if not complete:
+        console.print(f"Interrupted. Go on with: jaxinv resume {job.folder}", soft_wrap=True)
+        return INTERRUPTED
+    for status, count in _counts(job).items():
+        console.print(f"{count:>9} {status.name}: {status.sentence}", highlight=False)
+    return _exit_code(job)
+
+
+def _executors(machines: Machines) -> Executors:
+    if machines.cluster and machines.workers:
+        raise ValueError("--cluster has its own workers; leave --workers out")
+    if machines.cluster:
+        return partial(executors.cluster, machines.cluster)
+    if machines.workers:
+        return partial(executors.processes, machines.workers)
+    return partial(executors.threads, machines.devices)
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """The first SIGINT or SIGTERM lets the shards in flight finish, the second abandons them."""
+    stop = threading.Event()
+
+    def answer(number: int, frame: object) -> None:
+        if stop.is_set():
+            os._exit(INTERRUPTED)
+        stop.set()
+
+    before = {s: signal.signal(s, answer) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _counts(job: Job) -> dict[Status, int]:
+    if job.shards.missing():
+        return {Status(s): n for s, n in status_counts(job).most_common()}
+    counts: dict[Status, int] = {}
+    for rows in results(job):
+        for value in rows["status"].tolist():
+            counts[Status(value)] = counts.get(Status(value), 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _exit_code(job: Job) -> int:
+    counts = _counts(job)
+    return 0 if set(counts) <= {Status.SOLVED} else 1
+
+
+def _bytes(size: str | None) -> int:
+    if size is None:
+        return CHUNK_MEMORY
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", size.strip(), re.IGNORECASE)
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"--memory {size!r} is not a size; write 256M or 2G")
+    return int(float(match[1]) * _UNITS[match[2].upper()])

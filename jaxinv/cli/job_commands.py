@@ -1,0 +1,84 @@
+"""The commands on a job directory: resume, status, export, report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from jaxinv.cli.options import (
+    ChunkOption,
+    ClusterOption,
+    DevicesOption,
+    IntervalOption,
+    MemoryOption,
+    WorkersOption,
+)
+
+FolderArgument = Annotated[Path, typer.Argument(help="The job's directory.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (resume, status, export, report):
+        app.command()(command)
+
+
+def resume(
+    folder: FolderArgument,
+    retry_failed: Annotated[
+        bool, typer.Option(help="Try the rows again that were not solved.")
+    ] = False,
+    method: Annotated[str | None, typer.Option(help="Method of the new attempt.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the new attempt.")] = None,
+    chunk: ChunkOption = None,
+    memory: MemoryOption = None,
+    devices: DevicesOption = None,
+    workers: WorkersOption = None,
+    cluster: ClusterOption = None,
+    interval: IntervalOption = 30.0,
+) -> None:
+    """Go on with a job that was interrupted; nothing that was committed is computed again."""
+    from jaxinv.cli.job import Machines, go_on
+
+    if not retry_failed and (method is not None or seed is not None):
+        raise ValueError("--method and --seed belong to --retry-failed; a job keeps its own")
+    machines = Machines(chunk, memory, devices, workers, cluster, interval)
+    raise typer.Exit(go_on(folder, retry_failed, method, seed, machines))
+
+
+def status(folder: FolderArgument) -> None:
+    """Show how far a job has come and what was found; safe while it runs."""
+    from jaxinv.cli.job import show
+
+    show(folder, Console())
+
+
+def export(
+    folder: FolderArgument,
+    out: Annotated[Path, typer.Argument(help="out.npz, out.npy (latents alone) or out.parquet.")],
+) -> None:
+    """Write the results of a finished job to one file."""
+    from jaxinv.job.export import export as write
+    from jaxinv.job.job import Job
+
+    write(Job.open(folder), out)
+
+
+def report(
+    folder: FolderArgument,
+    out: Annotated[
+        Path | None, typer.Option(help="The file; report.html in the directory if not given.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Planted codes (B, k), .npy, for recovery errors.")
+    ] = None,
+) -> None:
+    """Write one HTML file that shows what was found, where it went wrong, and how fast."""
+    from jaxinv.job.job import Job
+    from jaxinv.job.report import write
+
+    job = Job.open(folder)
+    path = out or folder / "report.html"
+    write(job, path, truth)
+    Console(stderr=True).print(f"Report: {path}", highlight=False, soft_wrap=True)

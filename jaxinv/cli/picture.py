@@ -1,0 +1,41 @@
+"""A grid of digits: a panel of images for each generator and input, one line a kind of image."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SIDE, SHOWN, SCALE = 28, 8, 2
+MARGIN, TITLE = 52, 16  # pixels for the names of the lines, and for a panel's name
+
+
+class Panel(NamedTuple):
+    """Images (B, 784) by what they are called, under one title."""
+
+    title: str
+    images: dict[str, np.ndarray]
+
+
+def draw(panels: list[list[Panel]], out: Path) -> None:
+    """Write the panels, rows of them, as a greyscale picture; values outside [0, 1] are clipped."""
+    size = SIDE * SCALE
+    width, height = MARGIN + SHOWN * size, TITLE + size * max(len(p.images) for p in panels[0])
+    picture = Image.new("L", (width * max(map(len, panels)), height * len(panels)), 255)
+    pen = ImageDraw.Draw(picture)
+    for row, line in enumerate(panels):
+        for column, panel in enumerate(line):
+            left, top = column * width, row * height
+            pen.text((left + MARGIN, top + 2), panel.title, fill=0)
+            for kind, (name, images) in enumerate(panel.images.items()):
+                y = top + TITLE + kind * size
+                pen.text((left + 2, y + size // 2 - 6), name, fill=0)
+                picture.paste(_strip(images), (left + MARGIN, y))
+    picture.save(out)
+
+
+def _strip(images: np.ndarray) -> Image.Image:
+    shown = np.clip(images[:SHOWN], 0, 1).reshape(-1, SIDE, SIDE)
+    pixels = (255 * np.concatenate(shown, axis=1)).astype(np.uint8)
+    strip = Image.fromarray(pixels)
+    return strip.resize((strip.width * SCALE, strip.height * SCALE), Image.Resampling.NEAREST)

@@ -1,0 +1,132 @@
+"""A job directory: manifest, layout, a copy of the generator, shards, log, summary."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from jaxinv.formats import load_generator
+from jaxinv.formats.safetensors import encoded
+from jaxinv.generator import Generator
+from jaxinv.job import durable, settings
+from jaxinv.job.layout import Layout
+from jaxinv.job.manifest import Manifest, generator_digest, mask_input, observations_input
+from jaxinv.job.shards import Shards
+from jaxinv.methods import Method, resolve
+
+SHARD_BYTES = 1 << 26  # of observations in float64
+LARGEST_SHARD = 4096
+# What a job that was killed before its manifest was written may have left.
+_FIRST = {"generator.safetensors", "shards", "lock"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A directory and what its manifest says."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Job":
+        """An existing job; raises FileNotFoundError where the directory holds none."""
+        folder = Path(folder)
+        return cls(folder, Manifest.load(folder / "manifest.json"))
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        generator: Generator,
+        observations: str | Path,
+        method: str | Method = "linf",
+        *,
+        name: str = "generator",
+        mask: str | Path | None = None,
+        noise: float | None = None,
+        seed: int = 0,
+        shard_rows: int | None = None,
+        dataset: str | None = None,
+        pixels: str = "unit",
+    ) -> "Job":
+        """Start a job, or take up the same one; raises ValueError where the directory's differs.
+
+        observations, dataset, pixels: as `open_rows`. mask: a file (n,) or (B, n) of booleans.
+        noise, seed: as `invert`. shard_rows: rows of one shard, the unit of work that is lost when
+        a process dies; None chooses.
+        """
+        folder = Path(folder)
+        before = cls.open(folder).manifest if (folder / "manifest.json").exists() else None
+        if before is None and folder.exists() and _strangers(folder):
+            raise ValueError(f"{folder} is not empty and holds no job; choose another directory")
+        rows, described = observations_input(
+            Path(observations), dataset, pixels, generator, before.observations if before else None
+        )
+        wanted = Manifest(
+            generator=generator_digest(generator),
+            generator_name=name,
+            widths=generator.widths,
+            observations=described,
+            mask=mask_input(Path(mask) if mask else None, rows, before.mask if before else None),
+            method=settings.to_record(resolve(method)),
+            noise=noise,
+            seed=seed,
+            shard_rows=shard_rows or (before.shard_rows if before else _shard_rows(rows.width)),
+        )
+        if before is not None:
+            before.refuse_other(wanted, folder)
+            return cls(folder, before)
+        return cls.begin(folder, wanted, generator)
+
+    @classmethod
+    def begin(cls, folder: Path, wanted: Manifest, generator: Generator) -> "Job":
+        """Make the directory; the manifest comes last, so that a job that has one is whole."""
+        try:
+            (folder / "shards").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"no job can be kept in {folder}: {error.strerror}") from None
+        durable.replace(
+            folder / "generator.safetensors", lambda file: file.write(encoded(generator))
+        )
+        wanted.write(folder / "manifest.json")
+        return cls(folder, wanted)
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The job's own copy; raises ValueError where it is not the one the job began with."""
+        generator = load_generator(self.folder / "generator.safetensors")
+        if generator_digest(generator) != self.manifest.generator:
+            raise ValueError(
+                f"{self.folder} holds another generator than the one it was begun with"
+            )
+        return generator
+
+    @cached_property
+    def shards(self) -> Shards:
+        m = self.manifest
+        return Shards(self.folder / "shards", m.observations.rows, m.shard_rows, m.widths[0])
+
+    @property
+    def layout_path(self) -> Path:
+        return self.folder / "layout.json"
+
+    @property
+    def layout(self) -> Layout | None:
+        return Layout.frozen(self.layout_path)
+
+    @property
+    def method(self) -> Method:
+        return settings.from_record(self.manifest.method)
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed have left."""
+        durable.sweep(self.folder)
+        durable.sweep(self.folder / "shards")
+
+
+def _shard_rows(width: int) -> int:
+    return max(1, min(LARGEST_SHARD, SHARD_BYTES // (8 * width)))
+
+
+def _strangers(folder: Path) -> bool:
+    names = {entry.name for entry in folder.iterdir()}
+    return any(n not in _FIRST and not n.startswith(durable.PREFIX) for n in names)

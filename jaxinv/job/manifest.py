@@ -1,0 +1,154 @@
+"""What a job is: a fingerprint of everything its numbers depend on, written once."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxinv.generator import Generator
+from jaxinv.job import durable
+from jaxinv.job.sources import open_mask, open_rows, reopen
+from jaxinv.job.sources.rows import Rows, fingerprint, stamps
+
+FORMAT = 1
+# Words for people, in the order in which a difference is reported.
+_COMPARED = {
+    "generator": "generator",
+    "observations": "observations",
+    "mask": "mask",
+    "method": "method",
+    "noise": "noise",
+    "seed": "seed",
+    "shard_rows": "shard size",
+}
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file or folder of rows: where it is, what it holds, and how it looked when it was read."""
+
+    spec: dict[str, Any]
+    rows: int
+    width: int
+    sha256: str
+    stamps: list[list[Any]]
+
+    @classmethod
+    def of(cls, rows: Rows, known: "Input | None" = None) -> "Input":
+        """Fingerprint the rows, unless the file is the one that `known` describes, untouched."""
+        path = Path(rows.spec["path"])
+        now = stamps(path)
+        spec = {k: v for k, v in rows.spec.items() if v is not None} | {"path": str(path.resolve())}
+        if known is not None and (known.spec, known.stamps) == (spec, now):
+            return known
+        return cls(spec, rows.count, rows.width, fingerprint(rows), now)
+
+    def open(self) -> Rows:
+        """Reopen the rows; raises ValueError where they are not those that were fingerprinted."""
+        rows = reopen(self.spec)
+        if Input.of(rows, self).sha256 != self.sha256:
+            raise ValueError(
+                f"{self.spec['path']} has changed since this job began; put the old file back, "
+                "or start a job in a new directory"
+            )
+        return rows
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """generator, observations, mask: fingerprints. method: its settings as plain data.
+
+    shard_rows: rows of one shard. chunk: rows computed together, None until the first shard has
+    shown what fits into memory (see `layout`).
+    """
+
+    generator: str
+    generator_name: str
+    widths: tuple[int, ...]
+    observations: Input
+    mask: Input | None
+    method: dict[str, Any]
+    noise: float | None
+    seed: int
+    shard_rows: int
+    format: int = FORMAT
+
+    def write(self, path: Path) -> None:
+        """Write the manifest unless there is one."""
+        data = json.dumps(asdict(self), indent=1).encode()
+        durable.commit(path, lambda file: file.write(data))
+
+    @classmethod
+    def load(cls, path: Path) -> "Manifest":
+        """Read a manifest; raises ValueError where it is damaged or from another version."""
+        try:
+            data = json.loads(path.read_text())
+            if data["format"] != FORMAT:
+                raise ValueError(f"its format is {data['format']}, this version reads {FORMAT}")
+            data["observations"] = Input(**data["observations"])
+            data["mask"] = data["mask"] and Input(**data["mask"])
+            data["widths"] = tuple(data["widths"])
+            return cls(**data)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{path.parent} is not a job directory (no {path.name})"
+            ) from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged or from another version: {error}") from None
+
+    def refuse_other(self, wanted: "Manifest", folder: Path) -> None:
+        """Raise ValueError where the directory's job is not the one that is wanted."""
+        for name, word in _COMPARED.items():
+            here, there = getattr(self, name), getattr(wanted, name)
+            if isinstance(here, Input) and isinstance(there, Input):
+                here, there = here.sha256, there.sha256
+            if here != there:
+                raise ValueError(
+                    f"{folder} holds a job with another {word} ({_short(here)}; "
+                    f"asked for: {_short(there)}); choose another directory"
+                )
+
+    def open_mask(self) -> Rows | None:
+        return None if self.mask is None else self.mask.open()
+
+
+def generator_digest(generator: Generator) -> str:
+    """SHA-256 over every weight, bias and activation."""
+    digest = hashlib.sha256()
+    for layer in generator.layers:
+        for array in (np.asarray(layer.weight), np.asarray(layer.bias)):
+            digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+        digest.update(str(layer.activation).encode())
+    return digest.hexdigest()
+
+
+def mask_input(path: Path | None, observations: Rows, known: Input | None) -> Input | None:
+    if path is None:
+        return None
+    return Input.of(open_mask(path, observations.count, observations.width), known)
+
+
+def observations_input(
+    path: Path, dataset: str | None, pixels: str, generator: Generator, known: Input | None
+) -> tuple[Rows, Input]:
+    """Open and fingerprint the observations; they must have the generator's width."""
+    rows = open_rows(path, dataset, pixels)
+    if rows.width != generator.observation_size:
+        raise ValueError(
+            f"{path} has {rows.width} entries a row; the generator makes "
+            f"{generator.observation_size}"
+        )
+    if rows.count < 1:
+        raise ValueError(f"{path} holds no rows")
+    return rows, Input.of(rows, known)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value) if not isinstance(value, str) else value
+    return text if len(text) <= 90 else text[:16] + "..."
+
+
+assert set(_COMPARED) <= {f.name for f in fields(Manifest)}

@@ -1,0 +1,97 @@
+"""Rows that were not solved, tried again as jobs of their own: retry-001, retry-002, ...
+
+A retry lies inside the directory of the job it belongs to and has a manifest and shards like any
+other; what it found takes a row's place where it is better. Nothing committed is changed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from jaxinv.formats.arrays import read_npy
+from jaxinv.job import durable, settings
+from jaxinv.job.job import Job
+from jaxinv.job.manifest import Input
+from jaxinv.job.sources.subset import open_subset
+from jaxinv.methods import Method, resolve
+from jaxinv.status import Status
+
+INDEX = "rows.npy"
+
+
+def retries(job: Job) -> list[Job]:
+    """The retries begun so far, oldest first."""
+    return [Job.open(p.parent) for p in sorted(job.folder.glob("retry-*/manifest.json"))]
+
+
+def results(job: Job) -> Iterator[np.ndarray]:
+    """Every shard's rows in order, each row as its last successful attempt left it."""
+    attempts = [(a, read_npy(a.folder / INDEX)) for a in retries(job) if not a.shards.missing()]
+    for number, rows in enumerate(job.shards):
+        start, stop = job.shards.span(number)
+        for attempt, index in attempts:
+            low, high = np.searchsorted(index, [start, stop])
+            if high > low:
+                _take_better(rows, index[low:high] - start, attempt.shards.between(low, high))
+        yield rows
+
+
+def open_retry(job: Job, method: str | Method | None, seed: int | None) -> Job | None:
+    """The retry that is not finished, or a new one of the rows not solved; None without such rows.
+
+    method, seed: of the new attempt, None for the job's own. Rows of bad input are left out. A
+    retry with the method and seed of the job itself is refused: it would find the same.
+    """
+    before = retries(job)
+    if before and before[-1].shards.missing():
+        return before[-1]
+    record = job.manifest.method if method is None else settings.to_record(resolve(method))
+    wanted_seed = job.manifest.seed if seed is None else seed
+    for attempt in (job, *before):
+        if (attempt.manifest.method, attempt.manifest.seed) == (record, wanted_seed):
+            raise ValueError(
+                f"{attempt.folder} has tried {record['name']} with seed {wanted_seed} already and "
+                "would find the same again; choose another --method or --seed"
+            )
+    numbers = _unsolved(job)
+    if not len(numbers):
+        return None
+    folder = job.folder / f"retry-{len(before) + 1:03d}"
+    folder.mkdir(exist_ok=True)
+    durable.replace(folder / INDEX, lambda file: np.save(file, numbers))
+    manifest = replace(
+        job.manifest,
+        observations=_some_rows(job.manifest.observations, folder / INDEX),
+        mask=job.manifest.mask and _some_rows(job.manifest.mask, folder / INDEX),
+        method=record,
+        seed=wanted_seed,
+    )
+    return Job.begin(folder, manifest, job.generator)
+
+
+def _unsolved(job: Job) -> np.ndarray:
+    """Numbers of the rows that could be solved and are not."""
+    final = (int(Status.SOLVED), int(Status.BAD_INPUT))
+    found = [np.zeros(0, np.int64)]
+    for number, rows in enumerate(results(job)):
+        found.append(job.shards.span(number)[0] + np.flatnonzero(~np.isin(rows["status"], final)))
+    return np.concatenate(found)
+
+
+def _some_rows(whole: Input, index: Path) -> Input:
+    if whole.rows == 1:
+        return whole
+    return Input.of(open_subset(whole.open(), index.resolve()))
+
+
+def _take_better(rows: np.ndarray, places: np.ndarray, found: np.ndarray) -> None:
+    better = _rank(found["status"]) < _rank(rows["status"][places])
+    rows[places[better]] = found[better]
+
+
+def _rank(status: np.ndarray) -> np.ndarray:
+    """0 where solved, 1 where there is a latent all the same, 2 where there is none."""
+    with_latent = [int(s) for s in Status if s.has_latent]
+    return np.where(status == int(Status.SOLVED), 0, np.where(np.isin(status, with_latent), 1, 2))

@@ -1,0 +1,107 @@
+"""Numbered immutable files of results: which are committed, and what they hold."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jaxinv.formats.arrays import npy_layout, read_npy
+from jaxinv.job import durable
+from jaxinv.result import Inversion
+from jaxinv.status import Status
+
+_NAME = re.compile(r"(\d{8})\.npy")
+
+
+def row_type(latent_size: int) -> np.dtype:
+    """One row's result: latent (k,), residual, status, undetermined, and the layer that failed.
+
+    failed_layer: number of the first layer, coming from the output, that was not SOLVED; 0 where
+    every one was, where the input was bad, or where the method treats all layers at once.
+    """
+    return np.dtype(
+        [
+            ("latent", "<f8", (latent_size,)),
+            ("residual", "<f8"),
+            ("undetermined", "<i4"),
+            ("failed_layer", "<i2"),
+            ("status", "<i2"),
+        ]
+    )
+
+
+def pack(inversion: Inversion) -> np.ndarray:
+    """An inversion's rows as they are stored."""
+    latent = np.asarray(inversion.latent)
+    rows = np.zeros(len(latent), row_type(latent.shape[1]))
+    rows["latent"] = latent
+    for name in ("residual", "undetermined", "status"):
+        rows[name] = np.asarray(getattr(inversion, name))
+    reached = rows["status"] != int(Status.BAD_INPUT)
+    for number, layer in enumerate(inversion.layers, start=1):
+        status = np.asarray(layer.status)
+        rows["failed_layer"][(status != int(Status.SOLVED)) & reached] = number
+    return rows
+
+
+class Shards:
+    """The shards of one job: shard i holds the rows from i * shard_rows on."""
+
+    def __init__(self, folder: Path, rows: int, shard_rows: int, latent_size: int) -> None:
+        self.folder, self.rows, self.shard_rows = folder, rows, shard_rows
+        self.type = row_type(latent_size)
+        self.count = -(-rows // shard_rows)
+
+    def span(self, number: int) -> tuple[int, int]:
+        """First row, and the row behind the last."""
+        start = number * self.shard_rows
+        return start, min(start + self.shard_rows, self.rows)
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"{number:08d}.npy"
+
+    def committed(self) -> list[int]:
+        """Numbers of the shards that are there, ascending."""
+        names = (_NAME.fullmatch(p.name) for p in self.folder.iterdir())
+        return sorted(n for match in names if match and (n := int(match[1])) < self.count)
+
+    def missing(self) -> list[int]:
+        return sorted(set(range(self.count)) - set(self.committed()))
+
+    def commit(self, number: int, rows: np.ndarray) -> bool:
+        """Write a shard for good; whether it was this call that did."""
+        return durable.commit(self.path(number), lambda file: np.save(file, rows))
+
+    def read(self, number: int) -> np.ndarray:
+        """One shard's rows; raises ValueError where the file is not what was committed."""
+        path, (start, stop) = self.path(number), self.span(number)
+        rows = read_npy(path)
+        if rows.dtype != self.type or rows.shape != (stop - start,):
+            raise ValueError(f"{path} is not shard {number} of this job; remove it and resume")
+        return np.array(rows)
+
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """The rows from start to stop, out of as many shards as hold them."""
+        parts = [np.zeros(0, self.type)]
+        for number in range(start // self.shard_rows, -(-stop // self.shard_rows)):
+            first, last = self.span(number)
+            parts.append(self.read(number)[max(start - first, 0) : min(stop, last) - first])
+        return np.concatenate(parts)
+
+    def check(self) -> None:
+        """Refuse a directory whose committed shards have another size than was written."""
+        for number in self.committed():
+            start, stop = self.span(number)
+            if npy_layout(self.path(number)).shape != (stop - start,):
+                raise ValueError(f"{self.path(number)} has another length; remove it and resume")
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Every shard in order; raises ValueError where some are missing."""
+        missing = self.missing()
+        if missing:
+            raise ValueError(
+                f"{self.folder.parent} lacks {len(missing)} of {self.count} shards; "
+                f"run: jaxinv resume {self.folder.parent}"
+            )
+        return (self.read(number) for number in range(self.count))

@@ -1,0 +1,62 @@
+"""Observations from where they lie, a few rows at a time: one file a format."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxinv.job.sources import arrays, images, subset
+from jaxinv.job.sources.rows import Rows
+
+__all__ = ["Rows", "open_mask", "open_rows", "reopen"]
+
+_HDF5 = (".h5", ".hdf5")
+
+
+def open_rows(path: str | Path, dataset: str | None = None, pixels: str = "unit") -> Rows:
+    """Open a file or folder of observations without reading them.
+
+    .npy; .npz (one array, or the one named by `dataset`, or "observations"); .h5 and .hdf5; .zarr;
+    a folder of images, whose pixels become [0, 1] ("unit") or [-1, 1] ("signed"). Raises ValueError
+    where the file is damaged or holds anything but rows of real numbers.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a file or folder of observations")
+    if path.suffix == ".npy":
+        return arrays.open_npy(path)
+    if path.suffix == ".npz":
+        return arrays.open_npz(path, dataset)
+    if path.suffix in _HDF5:
+        # h5py and zarr are extras, imported when such a file comes.
+        from jaxinv.job.sources import hdf5
+
+        return hdf5.open_hdf5(path, dataset)
+    if path.suffix == ".zarr" or (path / "zarr.json").exists() or (path / ".zarray").exists():
+        from jaxinv.job.sources import zarr
+
+        return zarr.open_zarr(path, dataset)
+    if path.is_dir():
+        return images.open_folder(path, pixels)
+    raise ValueError(
+        f"{path} ends in {path.suffix!r}; expected .npy, .npz, .h5, .hdf5, .zarr or a folder"
+    )
+
+
+def open_mask(path: str | Path, rows: int, width: int, dataset: str | None = None) -> Rows:
+    """Open a mask (n,) or (B, n) of booleans, True where observed, that fits the observations."""
+    mask = open_rows(path, dataset)
+    if mask.dtype != np.dtype(bool):
+        raise ValueError(f"{path} has dtype {mask.dtype}; expected bool, True where observed")
+    if mask.width != width or mask.count not in (1, rows):
+        raise ValueError(
+            f"{path} has shape ({mask.count}, {mask.width}); "
+            f"expected ({width},) or ({rows}, {width})"
+        )
+    return mask
+
+
+def reopen(spec: dict[str, Any]) -> Rows:
+    """Open what `Rows.spec` describes."""
+    whole = open_rows(**{name: value for name, value in spec.items() if name != "index"})
+    return subset.open_subset(whole, Path(spec["index"])) if "index" in spec else whole

@@ -1,0 +1,76 @@
+"""Rows from a folder of images, in the order of their names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from jaxinv.job.sources.rows import Rows
+
+ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+PIXELS = ("unit", "signed")
+LARGEST_IMAGE = 1 << 26  # entries
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """Images of one size as rows: grey (h w), or colour with its channels first (3 h w).
+
+    An image that cannot be read, or has another size, is a row of NaN: it becomes BAD_INPUT.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    mode: str
+    size: tuple[int, int]
+    pixels: str
+
+    @property
+    def count(self) -> int:
+        return len(self.files)
+
+    @property
+    def width(self) -> int:
+        return self.size[0] * self.size[1] * (3 if self.mode == "RGB" else 1)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.float64)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {"path": str(self.path), "pixels": self.pixels}
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return np.stack([self._row(file) for file in self.files[start:stop]])
+
+    def _row(self, file: Path) -> np.ndarray:
+        try:
+            with Image.open(file) as image:
+                if image.size != self.size:
+                    return np.full(self.width, np.nan)
+                values = np.asarray(image.convert(self.mode), np.float64) / 255.0
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return np.full(self.width, np.nan)
+        if self.mode == "RGB":
+            values = values.transpose(2, 0, 1)
+        return (2.0 * values - 1.0 if self.pixels == "signed" else values).reshape(-1)
+
+
+def open_folder(path: Path, pixels: str) -> Rows:
+    """All images of a folder; the first one says their size, and whether they have colours."""
+    if pixels not in PIXELS:
+        raise ValueError(f"pixels={pixels!r} is not known; expected one of {PIXELS}")
+    files = tuple(sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS))
+    if not files:
+        raise ValueError(f"{path} holds no images ({', '.join(sorted(ENDINGS))})")
+    try:
+        with Image.open(files[0]) as image:
+            size, mode = image.size, "L" if image.mode in ("1", "L", "I;16", "LA") else "RGB"
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{files[0]} is not a readable image: {error}") from None
+    if size[0] * size[1] > LARGEST_IMAGE:
+        raise ValueError(f"{files[0]} has {size[0]} x {size[1]} pixels, too many for one row")
+    return ImageRows(path, files, mode, size, pixels)

@@ -1,0 +1,91 @@
+"""Rows of one zarr array."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxinv.job.sources.rows import Rows, check_shape
+
+try:
+    import zarr
+except ImportError as error:
+    raise ImportError("reading zarr needs zarr: pip install 'jaxinv[images]'") from error
+
+LARGEST_CHUNK = 1 << 28  # bytes
+_METADATA = ("zarr.json", ".zarray")
+# Codecs that only transform bytes. "pickle" is one too: it would run code, and others may follow.
+_CODECS = {
+    *("bytes", "transpose", "sharding_indexed", "crc32c", "crc32", "blosc", "zstd", "gzip"),
+    *("zlib", "lz4", "bz2", "lzma", "shuffle", "delta", "adler32"),
+}
+
+
+@dataclass(frozen=True)
+class ZarrRows:
+    path: Path
+    dataset: str | None
+    count: int
+    width: int
+    dtype: np.dtype
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {"path": str(self.path), "dataset": self.dataset}
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        try:
+            array = _open(self.path, self.dataset)
+            rows = array[start:stop] if array.ndim > 1 else array[:][None]
+        except Exception as error:  # codecs raise their own kinds
+            raise ValueError(f"{self.path} cannot be read: {error}") from None
+        return np.asarray(rows).reshape(stop - start, self.width)
+
+
+def open_zarr(path: Path, dataset: str | None) -> Rows:
+    """The array at the path, or the one named inside a group."""
+    where = f"{path}, array {dataset!r}" if dataset else str(path)
+    folder = path / dataset if dataset else path
+    if not path.is_dir() or not folder.resolve().is_relative_to(path.resolve()):
+        raise ValueError(f"{where} is not a folder of a zarr array")
+    _check_metadata(where, folder)
+    try:
+        array = _open(path, dataset)
+        shape, dtype, chunks = array.shape, np.dtype(array.dtype), array.chunks
+    except Exception as error:  # zarr raises many kinds for damaged metadata
+        raise ValueError(f"{where} is not a readable zarr array: {error}") from None
+    chunk = int(np.prod(chunks, dtype=object)) * dtype.itemsize
+    if chunk > LARGEST_CHUNK:
+        raise ValueError(f"{where} has chunks of {chunk} bytes; rechunk it to less")
+    return ZarrRows(path, dataset, *check_shape(where, shape, dtype), dtype)
+
+
+def _open(path: Path, dataset: str | None) -> Any:
+    return zarr.open_array(str(path), mode="r", path=dataset or "")
+
+
+def _check_metadata(where: str, folder: Path) -> None:
+    """Refuse codecs that are not known to be harmless, before zarr sees the file."""
+    found = next((folder / name for name in _METADATA if (folder / name).is_file()), None)
+    if found is None:
+        raise ValueError(f"{where} has no {' or '.join(_METADATA)}; choose an array by --dataset")
+    try:
+        metadata = json.loads(found.read_text())
+        codecs = _codecs(metadata)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{found} is not zarr metadata: {error}") from None
+    refused = sorted(codecs - _CODECS)
+    if refused:
+        raise ValueError(f"{where} is encoded with {refused}; codecs read are {sorted(_CODECS)}")
+
+
+def _codecs(metadata: dict[str, Any]) -> set[str]:
+    entries = [*(metadata.get("codecs") or []), *(metadata.get("filters") or [])]
+    entries += [metadata["compressor"]] if metadata.get("compressor") else []
+    names = set()
+    for entry in entries:
+        names.add(str(entry.get("id", entry.get("name"))))
+        names |= _codecs(entry.get("configuration") or {})
+    return names

@@ -1,0 +1,183 @@
+"""The unit of work: read a shard's rows, invert them, commit. Whoever is asked may do it."""
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxinv.chunk import invert_chunk
+from jaxinv.generator import Generator
+from jaxinv.in_flight import chosen_devices
+from jaxinv.job.job import Job
+from jaxinv.job.layout import Layout
+from jaxinv.job.shards import pack
+from jaxinv.job.sources.rows import Rows
+from jaxinv.request import Request, checked
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker is told: the directory, the shard, and how to start if it is the first.
+
+    chunk: rows computed together, unless the layout is frozen already. devices: how many of the
+    worker's devices to use, None for all.
+    """
+
+    folder: str
+    number: int
+    chunk: int
+    devices: int | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """One shard's story: times are seconds since the epoch, on the worker's clock.
+
+    committed: False where another worker had committed it before. counts: rows by status.
+    cpu: seconds of processor time of the worker's process so far.
+    """
+
+    number: int
+    committed: bool
+    counts: dict[int, int]
+    chunk: int
+    worker: str
+    begun: float
+    read: float
+    computed: float
+    finished: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A job as one worker keeps it open: the observations, and the generator on each device."""
+
+    job: Job
+    observations: Rows
+    mask: Rows | None
+    generators: tuple[Generator, ...]
+
+
+def compute_shard(work: Work) -> Done:
+    """Compute and commit one shard; a shard that is committed already is left alone."""
+    begun = time.time()
+    opened = _open(work.folder, work.devices)
+    job, shards = opened.job, opened.job.shards
+    if shards.path(work.number).exists():
+        return _told(work, False, shards.read(work.number), work.chunk, begun, 0.0, begun)
+    frozen = job.layout
+    chunk = frozen.chunk if frozen else work.chunk
+    rows, read = _inverted(opened, work, chunk)
+    while rows is None:
+        frozen = job.layout
+        if chunk == 1 or (frozen and frozen.chunk >= chunk):
+            raise ValueError(
+                f"shard {work.number} does not fit into memory with {chunk} rows at a time; "
+                "free memory, or start a new directory with a smaller --chunk"
+            )
+        chunk = frozen.chunk if frozen else chunk // 2
+        rows, read = _inverted(opened, work, chunk)
+    frozen = Layout.here(chunk).freeze(job.layout_path)
+    frozen.refuse_other(job.folder)
+    if frozen.chunk != chunk:
+        # Another worker froze a batch shape first: a row's last bits depend on it.
+        return compute_shard(work)
+    computed = time.time()
+    committed = shards.commit(work.number, rows)
+    return _told(work, committed, rows, chunk, begun, read, computed)
+
+
+def _inverted(opened: Opened, work: Work, chunk: int) -> tuple[np.ndarray | None, float]:
+    """The shard's rows, None where memory did not suffice; and the seconds spent on reading."""
+    start, stop = opened.job.shards.span(work.number)
+    device = work.number % len(opened.generators)
+    parts: list[np.ndarray] = []
+    reading = 0.0
+    try:
+        with jax.default_device(jax.local_devices()[device]):
+            for first in range(start, stop, chunk):
+                began = time.time()
+                last = min(first + chunk, stop)
+                request, rows, weight = _request(opened, opened.generators[device], first, last)
+                reading += time.time() - began
+                parts.append(pack(invert_chunk(request, rows, weight, chunk, first)))
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            return None, reading
+        raise
+    return np.concatenate(parts), reading
+
+
+def _request(
+    opened: Opened, generator: Generator, first: int, last: int
+) -> tuple[Request, np.ndarray, np.ndarray]:
+    manifest = opened.job.manifest
+    rows = np.asarray(opened.observations.read(first, last), np.float64)
+    mask = opened.mask
+    seen = None
+    if mask is not None:
+        seen = mask.read(0, 1) if mask.count == 1 else mask.read(first, last)
+        # A row of which nothing is seen is bad input, not a bad call.
+        hidden = np.broadcast_to(~seen.any(-1), last - first)
+        rows[hidden], seen = np.nan, seen | ~seen.any(-1, keepdims=True)
+        seen = np.broadcast_to(seen, rows.shape)
+    request, weight = checked(
+        generator,
+        rows,
+        opened.job.method,
+        mask=seen,
+        noise=manifest.noise,
+        seed=manifest.seed,
+    )
+    return request, rows, weight
+
+
+def _told(
+    work: Work,
+    committed: bool,
+    rows: np.ndarray,
+    chunk: int,
+    begun: float,
+    read: float,
+    computed: float,
+) -> Done:
+    counts = {int(s): int(n) for s, n in Counter(rows["status"].tolist()).items()}
+    worker = f"{os.uname().nodename}-{os.getpid()}"
+    return Done(
+        number=work.number,
+        committed=committed,
+        counts=counts,
+        chunk=chunk,
+        worker=worker,
+        begun=begun,
+        read=read,
+        computed=computed,
+        finished=time.time(),
+        cpu=time.process_time(),
+    )
+
+
+def _open(folder: str, devices: int | None) -> Opened:
+    # The manifest's own stamp tells a directory that was removed and begun anew.
+    stamp = (Path(folder) / "manifest.json").stat()
+    return _opened(folder, devices, stamp.st_ino, stamp.st_mtime_ns)
+
+
+@cache
+def _opened(folder: str, devices: int | None, inode: int, changed: int) -> Opened:
+    job = Job.open(folder)
+    layout = job.layout
+    if layout is not None:
+        layout.refuse_other(job.folder)
+    observations = job.manifest.observations.open()
+    mask = job.manifest.open_mask()
+    generator = job.generator
+    with jax.enable_x64(True):
+        copies = tuple(jax.device_put(generator, device) for device in chosen_devices(devices))
+    return Opened(job, observations, mask, copies)

@@ -1,0 +1,143 @@
+"""Newton's direction for a batch of interval programs: slack eliminated, one factor a step.
+
+The equations stand in `interior_point`.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxinv import cholesky
+from jaxinv.lp.device_program import DeviceMatrix, Program, State
+from jaxinv.lp.problem import Slack
+from jaxinv.lp.sides import Sides
+
+REFINEMENTS = 1
+LEAST_PIVOT = 300.0  # times the rounding unit, of the unit diagonal
+
+
+class Residuals(NamedTuple):
+    """What is missing in the sides' equations, in stationarity in z, and in s."""
+
+    sides: Sides
+    latent: Float[Array, "B k"]
+    slack: Float[Array, "B m"]
+
+
+class Newton(NamedTuple):
+    """The factored matrix of one step, and what eliminates the slack.
+
+    ratio: D of every side. e, sigma: as above. row: weights of W'..W, (B, n). box: (B, k). unit:
+    scales the diagonal to one, as it is in the matrix that `factor` factors.
+    """
+
+    ratio: Sides
+    e: Float[Array, "B n"]
+    sigma: Float[Array, "B m"]
+    row: Float[Array, "B n"]
+    box: Float[Array, "B k"]
+    unit: Float[Array, "B q"]
+    factor: cholesky.Factor
+
+
+class Direction(NamedTuple):
+    """Changes of latent (B, k), margins and multipliers."""
+
+    latent: Float[Array, "B k"]
+    margin: Sides
+    multiplier: Sides
+
+
+def newton_matrix(matrix: DeviceMatrix, program: Program, state: State, kind: Slack) -> Newton:
+    ratio = state.multiplier / state.margin
+    a, b = program.lower_slack, program.upper_slack
+    e = a * ratio.lower - b * ratio.upper
+    sigma = for_the_slack(a**2 * ratio.lower + b**2 * ratio.upper, kind) + ratio.slack
+    row = ratio.lower + ratio.upper
+    if kind is Slack.SEPARATE:
+        # D- + D+ - e^2 / sigma, without the cancellation.
+        row = ((a + b) ** 2 * ratio.lower * ratio.upper + row * ratio.slack) / sigma
+    box = ratio.box_lower + ratio.box_upper
+    normal = matrix.normal(row) + jax.vmap(jnp.diag)(box)
+    if kind is Slack.SHARED:
+        coupling = jnp.concatenate([matrix.adjoint(e), sigma], -1)[:, None, :]
+        normal = jnp.concatenate([jnp.pad(normal, ((0, 0), (0, 0), (0, 1))), coupling], 1)
+    diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
+    unit = jnp.where(diagonal > 0, 1.0 / jnp.sqrt(diagonal), 1.0)
+    scaled = unit[:, :, None] * normal * unit[:, None, :]
+    least_pivot = LEAST_PIVOT * float(jnp.finfo(unit.dtype).eps)
+    return Newton(ratio, e, sigma, row, box, unit, cholesky.factor(scaled, least_pivot))
+
+
+def direction_to(
+    matrix: DeviceMatrix,
+    program: Program,
+    state: State,
+    residuals: Residuals,
+    newton: Newton,
+    kind: Slack,
+    aim: Sides,
+) -> Direction:
+    """Newton's direction for m dy + y dm = aim, all residuals removed by a full step."""
+    h = ((aim - state.multiplier * residuals.sides) / state.margin).where(program.present, 0.0)
+    for_slack = for_the_slack(price(program, h), kind) + h.slack - residuals.slack
+    for_rows = h.lower - h.upper
+    if kind is Slack.SEPARATE:
+        for_rows = for_rows - newton.e * for_slack / newton.sigma
+    right = matrix.adjoint(for_rows) + h.box_lower - h.box_upper - residuals.latent
+    if kind is Slack.SHARED:
+        right = jnp.concatenate([right, for_slack], -1)
+    solution = _solve(matrix, newton, kind, right)
+    latent = solution[:, : matrix.columns]
+    rows = matrix.apply(latent)
+    if kind is Slack.SEPARATE:
+        slack = (for_slack - newton.e * rows) / newton.sigma
+    else:
+        slack = solution[:, matrix.columns :]
+    s = slack if kind is not Slack.NONE else jnp.zeros((), rows.dtype)
+    change = Sides(
+        lower=rows + program.lower_slack * s,
+        upper=program.upper_slack * s - rows,
+        box_lower=latent,
+        box_upper=-latent,
+        slack=slack,
+    ).where(program.present, 0.0)
+    return Direction(latent, change + residuals.sides, h - newton.ratio * change)
+
+
+def _solve(
+    matrix: DeviceMatrix, newton: Newton, kind: Slack, right: Float[Array, "B q"]
+) -> Float[Array, "B q"]:
+    """The factored system, refined against W itself."""
+
+    def product(v: Array) -> Array:
+        latent, slack = v[:, : matrix.columns], v[:, matrix.columns :]
+        rows = matrix.apply(latent)
+        weighted = newton.row * rows
+        if kind is Slack.SHARED:
+            weighted = weighted + newton.e * slack
+        top = matrix.adjoint(weighted) + newton.box * latent
+        if kind is not Slack.SHARED:
+            return top
+        bottom = (newton.e * rows).sum(-1, keepdims=True) + newton.sigma * slack
+        return jnp.concatenate([top, bottom], -1)
+
+    solution = newton.unit * cholesky.solve(newton.factor, newton.unit * right)
+    for _ in range(REFINEMENTS):
+        missing = right - product(solution)
+        solution += newton.unit * cholesky.solve(newton.factor, newton.unit * missing)
+    return solution
+
+
+def price(program: Program, multiplier: Sides) -> Float[Array, "B n"]:
+    """a y_lower + b y_upper."""
+    return program.lower_slack * multiplier.lower + program.upper_slack * multiplier.upper
+
+
+def for_the_slack(values: Float[Array, "B n"], kind: Slack) -> Float[Array, "B m"]:
+    """Row-wise values as the slack meets them: summed, one by one, or not at all."""
+    if kind is Slack.SHARED:
+        return values.sum(-1, keepdims=True)
+    return values if kind is Slack.SEPARATE else values[:, :0]

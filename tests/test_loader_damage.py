@@ -1,0 +1,64 @@
+"""Random damage to files ends in a result or in a sentence."""
+
+from contextlib import suppress
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import jaxinv
+from jaxinv.job.sources import open_rows
+
+FORMATS = ("net.npz", "net.safetensors", "rows.npy", "rows.npz", "packed.npz", "net.onnx")
+
+
+@cache
+def valid(name, folder):
+    path = folder / name
+    values = np.random.default_rng(0).standard_normal((20, 16))
+    if name == "net.onnx":
+        onnx = pytest.importorskip("onnx")
+        helper = onnx.helper
+        ends = [
+            helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s)
+            for n, s in (("z", ("B", 4)), ("x", None))
+        ]
+        nodes = [
+            helper.make_node("Gemm", ["z", "W"], ["a"]),
+            helper.make_node("Relu", ["a"], ["x"]),
+        ]
+        weight = onnx.numpy_helper.from_array(np.ones((4, 6), np.float32), "W")
+        graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], [weight])
+        onnx.save(helper.make_model(graph), path)
+    elif name.startswith("net"):
+        jaxinv.save_generator(jaxinv.Generator.random((3, 8, 16)), path)
+    else:
+        {"rows.npy": np.save, "rows.npz": np.savez}.get(name, np.savez_compressed)(path, values)
+    return path.read_bytes()
+
+
+changes = st.lists(
+    st.tuples(st.integers(0, 4000), st.binary(min_size=1, max_size=8), st.booleans()), max_size=4
+)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(changes=changes, cut=st.one_of(st.none(), st.integers(0, 4000)))
+def test_damage_is_told_and_nothing_worse(tmp_path_factory, name, changes, cut):
+    folder = tmp_path_factory.getbasetemp()
+    data = bytearray(valid(name, folder))
+    for position, replacement, from_end in changes:
+        start = position % len(data)
+        start = len(data) - 1 - start if from_end else start
+        data[start : start + len(replacement)] = replacement
+    path = folder / f"damaged-{name}"
+    path.write_bytes(data if cut is None else data[: cut % len(data)])
+    with suppress(ValueError):  # what arrived, in a sentence; anything else fails the test
+        if name.startswith("net"):
+            jaxinv.load_generator(path)
+        else:
+            rows = open_rows(path)
+            rows.read(0, rows.count)
