@@ -182,7 +182,7 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
     noisy = np.ones(batch, bool)
     if problem.generator.layers[-1].activation.kind == "relu":
         # Noise added to a ReLU's outputs makes some of them negative: without, misfit is misfit.
-        noisy = (binding & (problem.observation < 0)).any(-1)
+        noisy = np.asarray((binding & (problem.observation < 0)).any(axis=1))
         binding &= problem.observation > 0
     none = np.zeros(batch, np.int64)
     return Best(
