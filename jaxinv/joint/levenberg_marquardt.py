@@ -140,22 +140,28 @@ def exact_step(
         here = linearize(generator, z, hard, off)
         return jnp.where(weight > 0, here.value - observation, 0.0), here.jacobian
 
-    for _ in range(EXACT_STEPS):
+    def once(_: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
+        latent, _ = at
         residual, jacobian = misfit(latent)
         loss = (square * residual**2).sum(-1)
         normal = jnp.matmul(jacobian.mT, square[..., None] * jacobian, precision="highest")
         unit = _unit(normal)
         factor = cholesky.factor(unit[:, :, None] * normal * unit[:, None, :])
-        delta = jnp.zeros_like(latent)
-        for _ in range(1 + REFINEMENTS):
+
+        def refine(_: Array, delta: Array) -> Array:
             left = residual + jnp.einsum("snk,sk->sn", jacobian, delta, precision="highest")
             slope = jnp.einsum("snk,sn->sk", jacobian, square * left, precision="highest")
-            delta = delta - unit * cholesky.solve(factor, unit * slope)
+            return delta - unit * cholesky.solve(factor, unit * slope)
+
+        delta = jax.lax.fori_loop(0, 1 + REFINEMENTS, refine, jnp.zeros_like(latent))
         moved = jnp.clip(latent + delta, box.low, box.high)
         after = (square * misfit(moved)[0] ** 2).sum(-1)
-        latent = jnp.where((after <= loss)[:, None], moved, latent)
-        loss = jnp.where(after <= loss, after, loss)
-    return latent, loss
+        falls = after <= loss
+        return jnp.where(falls[:, None], moved, latent), jnp.where(falls, after, loss)
+
+    start = latent, jnp.full(len(latent), jnp.inf)
+    result: tuple[Array, Array] = jax.lax.fori_loop(0, EXACT_STEPS, once, start)
+    return result
 
 
 def _step(generator: Generator, lanes: Lanes, box: Box, limit: int) -> Lanes:

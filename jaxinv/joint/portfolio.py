@@ -20,7 +20,7 @@ from jaxinv.methods import Auto, LevenbergMarquardt
 
 SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
 SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two
-MANY_RUNS = 24
+MANY_RUNS = 32
 AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a false minimum's
 AGREEMENT = 2
 PEEL_AFTER = 4  # random runs
@@ -34,6 +34,7 @@ class Best:
 
     hits: runs that ended in it. made: runs made. limit: the loss that reproduces the observation.
     size: its weighted 2-norm. ample: whether far more entries than unknowns bind the latent.
+    noisy: whether noise can explain a misfit.
     """
 
     latent: Float[np.ndarray, "B k"]
@@ -44,6 +45,7 @@ class Best:
     limit: Float[np.ndarray, " B"]
     size: Float[np.ndarray, " B"]
     ample: Bool[np.ndarray, " B"]
+    noisy: Bool[np.ndarray, " B"]
     agreement: int
     live: Bool[np.ndarray, " B"]
 
@@ -56,7 +58,7 @@ class Best:
         """Whether enough runs ended in the lowest minimum known, many being made if it is high."""
         small = (self.loss <= (SMALL_MISFIT * self.size) ** 2) & self.ample
         enough = small | (self.made >= MANY_RUNS)
-        return enough & (self.hits >= self.agreement)
+        return enough & self.noisy & (self.hits >= self.agreement)
 
     @property
     def open(self) -> Bool[np.ndarray, " B"]:
@@ -104,18 +106,18 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
     softness = method.softness if relu else 0.0
     # Where a layer-wise start costs more than a run from anywhere, runs come first.
     peel_at = 0 if peeling_pays(problem.generator) else PEEL_AFTER
-    drawn, wave = 0, 1
+    points: Float[np.ndarray, "B runs k"] | None = None
+    drawn = 0
     while best.open.any():
         if peeling and drawn >= peel_at:
             peeling = False
             _from_peeling(problem, method, best, engine)
         elif drawn < method.runs:
-            wave = min(max(drawn, 1), LARGEST_WAVE, method.runs - drawn)
-            starts = random_starts(
-                problem, best.open, drawn, wave, method.start_scale, (softness, 0.0)
-            )
-            best.learn(starts, engine)
-            drawn += wave
+            if points is None:
+                points = _points(problem, method.runs, method.start_scale)
+            wave = slice(drawn, min(drawn + min(max(drawn, 1), LARGEST_WAVE), method.runs))
+            best.learn(random_starts(best.open, points, wave, (softness, 0.0)), engine)
+            drawn = wave.stop
         else:
             break
     return best
@@ -124,9 +126,8 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
 def restarts(problem: Problem, method: LevenbergMarquardt) -> Best:
     """Every live row from all its random starting points."""
     best = nothing_found(problem, AGREEMENT)
-    starts = random_starts(
-        problem, problem.live, 0, method.restarts, method.start_scale, (method.softness,)
-    )
+    points = _points(problem, method.restarts, method.start_scale)
+    starts = random_starts(problem.live, points, slice(0, method.restarts), (method.softness,))
     best.learn(starts, engine_of(problem, method.lanes, method.steps))
     return best
 
@@ -151,27 +152,37 @@ def peeling_pays(generator: Generator) -> bool:
 
 
 def random_starts(
-    problem: Problem,
     rows: Bool[np.ndarray, " B"],
-    first: int,
-    count: int,
-    scale: float,
+    points: Float[np.ndarray, "B runs k"],
+    wave: slice,
     softness: tuple[float, ...],
 ) -> Starts:
-    """Starts first .. first + count - 1 of each of these rows, softened in turn."""
-    k = problem.generator.latent_size
-    drawn = starting_points(problem.seed, jnp.asarray(problem.row_ids), first + count, k, scale)
+    """The wave's starting points of each of these rows, softened in turn."""
     which = np.flatnonzero(rows)
-    latent = np.asarray(drawn)[which, first:]
-    soft = np.array(softness)[(first + np.arange(count)) % len(softness)]
-    return Starts(np.repeat(which, count), latent.reshape(-1, k), np.tile(soft, len(which)))
+    latent = points[which, wave]
+    number = np.arange(wave.start, wave.stop)
+    soft = np.array(softness)[number % len(softness)]
+    return Starts(
+        np.repeat(which, len(number)),
+        latent.reshape(-1, points.shape[-1]),
+        np.tile(soft, len(which)),
+    )
+
+
+def _points(problem: Problem, count: int, scale: float) -> Float[np.ndarray, "B count k"]:
+    """All the starting points that a row may ever need: one shape, compiled once."""
+    ids, k = jnp.asarray(problem.row_ids), problem.generator.latent_size
+    return np.asarray(starting_points(problem.seed, ids, count, k, scale))
 
 
 def nothing_found(problem: Problem, agreement: int) -> Best:
     """The state before the first run."""
     batch = len(problem.live)
     binding = problem.weight > 0
+    noisy = np.ones(batch, bool)
     if problem.generator.layers[-1].activation.kind == "relu":
+        # Noise added to a ReLU's outputs makes some of them negative: without, misfit is misfit.
+        noisy = np.asarray((binding & (problem.observation < 0)).any(axis=1))
         binding &= problem.observation > 0
     none = np.zeros(batch, np.int64)
     return Best(
@@ -183,6 +194,7 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
         limit=problem.limit,
         size=np.linalg.norm(problem.weight * problem.observation, axis=-1),
         ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
+        noisy=noisy,
         agreement=agreement,
         live=problem.live,
     )
@@ -197,6 +209,8 @@ def engine_of(problem: Problem, lanes: int | None, steps: int) -> Engine:
 def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> None:
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
     peeled = peel(problem.generator, jnp.asarray(problem.observation), jnp.asarray(problem.weight))
+    # Behind a layer that determines nothing false minima lie close to the observation as well.
+    best.ample &= peeled.depth == 0
     if 0 in peeled.inputs:
         rows = np.flatnonzero(best.open)
         start = np.asarray(peeled.inputs[0])[rows]

@@ -45,7 +45,7 @@ class Auto:
     `LevenbergMarquardt`; softness is that of the homotopy runs among the restarts.
     """
 
-    runs: int = 48
+    runs: int = 64
     agreement: int = 2
     steps: int = 150
     tolerance: float = 1e-6
