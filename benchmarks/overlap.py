@@ -5,8 +5,8 @@
 Method linf with the Clarabel pool on 20-100-500 under uniform noise. Apart: chunk after chunk,
 pool time being what passes inside the pool's solve and device time all the rest (on a machine
 without an accelerator, host work included). Together: one `invert_stream`. The target is a wall
-time of at most 1.15 times the larger of the two; both orders are run in turn, since a machine's
-load changes.
+time of at most 1.15 times the larger of the two; each repeat measures apart, then together, since
+a machine's load changes.
 """
 
 import argparse

@@ -14,16 +14,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxinv.certify.identifiability import Identifiability, identifiability
+    from jaxinv.certify.rigorous import rigorous_radius
+    from jaxinv.certify.uncertainty import Confidence, confidence
     from jaxinv.formats import load_generator, save_generator, shipped_generators
     from jaxinv.generator import Activation, Generator, Layer
     from jaxinv.invert import invert, invert_stream
     from jaxinv.methods import (
         L1LP,
+        Auto,
         ClarabelPool,
         CvxpySolver,
         Exact,
         GradientDescent,
         InteriorPoint,
+        LevenbergMarquardt,
         LinfLP,
         RelaxedLP,
     )
@@ -34,22 +39,29 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Activation": "generator",
+    "Auto": "methods",
     "ClarabelPool": "methods",
+    "Confidence": "certify.uncertainty",
     "CvxpySolver": "methods",
     "Exact": "methods",
     "Generator": "generator",
     "GradientDescent": "methods",
+    "Identifiability": "certify.identifiability",
     "InteriorPoint": "methods",
     "Inversion": "result",
     "L1LP": "methods",
     "Layer": "generator",
     "LayerReport": "result",
+    "LevenbergMarquardt": "methods",
     "LinfLP": "methods",
     "RelaxedLP": "methods",
     "Status": "status",
+    "confidence": "certify.uncertainty",
+    "identifiability": "certify.identifiability",
     "invert": "invert",
     "invert_stream": "invert",
     "load_generator": "formats",
+    "rigorous_radius": "certify.rigorous",
     "save_generator": "formats",
     "shipped_generators": "formats",
 }
@@ -57,21 +69,28 @@ _HOME = {
 __all__ = [
     "L1LP",
     "Activation",
+    "Auto",
     "ClarabelPool",
+    "Confidence",
     "CvxpySolver",
     "Exact",
     "Generator",
     "GradientDescent",
+    "Identifiability",
     "InteriorPoint",
     "Inversion",
     "Layer",
     "LayerReport",
+    "LevenbergMarquardt",
     "LinfLP",
     "RelaxedLP",
     "Status",
+    "confidence",
+    "identifiability",
     "invert",
     "invert_stream",
     "load_generator",
+    "rigorous_radius",
     "save_generator",
     "shipped_generators",
 ]

@@ -5,12 +5,16 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from jaxinv.generator import Generator, forward
+from jaxinv.joint.answer import answer, inversion, refined
 from jaxinv.joint.gradient_descent import gradient_descent
+from jaxinv.joint.levenberg_marquardt import Box
+from jaxinv.joint.portfolio import Problem, portfolio, restarts
+from jaxinv.joint.preimage import chosen_preimage
+from jaxinv.joint.robust import robust_ending
 from jaxinv.layerwise.sweep import sweep
-from jaxinv.methods import Exact, GradientDescent, LayerLP
+from jaxinv.methods import Auto, Exact, GradientDescent, LevenbergMarquardt
 from jaxinv.request import Request
 from jaxinv.result import Inversion, take_rows
 from jaxinv.status import Status
@@ -32,21 +36,53 @@ def invert_chunk(
     # enable_x64 holds for one thread: each worker sets its own.
     with jax.enable_x64(True):
         padded_live = np.pad(live, padding[0])
+        row_ids = first_row + np.arange(len(x))
         if isinstance(request.method, GradientDescent):
-            whole = _descend(request, request.method, x, weight, padded_live, first_row)
+            whole = _descend(request, request.method, x, weight, padded_live, row_ids)
         else:
-            whole = _sweep(request, request.method, x, weight, padded_live)
-        return take_rows(whole, slice(0, len(rows)))
+            problem = _problem(request, x, weight, padded_live, row_ids)
+            whole = _by_method(request, problem)
+            whole = _refined(request, problem, whole)
+        status = _final_status(request, whole, x, weight)
+        return take_rows(replace(whole, status=jnp.asarray(status)), slice(0, len(rows)))
 
 
-def _sweep(
-    request: Request, method: Exact | LayerLP, x: np.ndarray, weight: np.ndarray, live: np.ndarray
-) -> Inversion:
-    swept = sweep(request.generator, jnp.asarray(x), weight, live, method, request.latent_bounds)
-    residual = _residual(request.generator, swept.latent, x, weight)
-    status = _final_status(request, swept.status, np.asarray(residual), x, weight)
-    undetermined = jnp.asarray(swept.undetermined)
-    return Inversion(swept.latent, jnp.asarray(status), undetermined, residual, swept.layers)
+def _by_method(request: Request, problem: Problem) -> Inversion:
+    method = request.method
+    if isinstance(method, LevenbergMarquardt):
+        return answer(problem, restarts(problem, method))
+    if isinstance(method, Auto):
+        found = answer(problem, portfolio(problem, method))
+        return found if method.preimage == "any" else chosen_preimage(problem, found, method)
+    assert not isinstance(method, GradientDescent)
+    x, weight = jnp.asarray(problem.observation), problem.weight
+    swept = sweep(request.generator, x, weight, problem.live, method, request.latent_bounds)
+    found = inversion(problem, np.asarray(swept.latent), swept.status, swept.undetermined)
+    return replace(found, layers=swept.layers)
+
+
+def _refined(request: Request, problem: Problem, found: Inversion) -> Inversion:
+    """What `refine=` asks for, from the latents that have been found."""
+    if request.refine is None:
+        return found
+    if not isinstance(request.method, Auto | LevenbergMarquardt):
+        found = refined(problem, found, LevenbergMarquardt())
+    return found if request.refine == "lm" else robust_ending(problem, found, request.refine)
+
+
+def _problem(
+    request: Request, x: np.ndarray, weight: np.ndarray, live: np.ndarray, row_ids: np.ndarray
+) -> Problem:
+    """The chunk as the joint methods see it."""
+    method = request.method
+    tolerance = (method if isinstance(method, Auto | LevenbergMarquardt) else Auto()).tolerance
+    limit = (tolerance * np.linalg.norm(weight * x, axis=-1)) ** 2
+    if request.noise is not None:
+        square = weight**2
+        spread = square.sum(-1) + 3.0 * np.sqrt(2.0 * (square**2).sum(-1))
+        limit = np.maximum(limit, request.noise**2 * spread)
+    low, high = (jnp.asarray(side) for side in request.latent_bounds)
+    return Problem(request.generator, x, weight, live, limit, Box(low, high), request.seed, row_ids)
 
 
 def _descend(
@@ -55,10 +91,8 @@ def _descend(
     x: np.ndarray,
     weight: np.ndarray,
     live: np.ndarray,
-    first_row: int,
+    row_ids: np.ndarray,
 ) -> Inversion:
-    # A row's starting points follow its place in the whole call, not its place in a chunk.
-    row_ids = jnp.asarray(first_row + np.arange(len(x)))
     observed = jnp.asarray(weight > 0)
     found = gradient_descent(
         request.generator,
@@ -67,10 +101,9 @@ def _descend(
         jnp.asarray(weight),
         method,
         request.seed,
-        row_ids,
+        jnp.asarray(row_ids),
     )
     status = np.where(live, np.asarray(found.status), int(Status.BAD_INPUT))
-    status = _final_status(request, status, np.asarray(found.residual), x, weight)
     return replace(
         found,
         latent=jnp.where(live[:, None], found.latent, jnp.nan),
@@ -79,19 +112,11 @@ def _descend(
     )
 
 
-@jax.jit
-def _residual(generator: Generator, latent: Array, x: Array, weight: Array) -> Array:
-    return jnp.linalg.norm(jnp.where(weight > 0, forward(generator, latent) - x, 0.0), axis=-1)
-
-
 def _final_status(
-    request: Request,
-    status: np.ndarray,
-    residual: np.ndarray,
-    x: np.ndarray,
-    weight: np.ndarray,
+    request: Request, found: Inversion, x: np.ndarray, weight: np.ndarray
 ) -> np.ndarray:
     """SOLVED becomes INEXACT where the recomputed residual is above what was asked."""
+    status, residual = np.asarray(found.status), np.asarray(found.residual)
     excess = np.zeros(len(status), bool)
     if isinstance(request.method, Exact):
         excess |= residual > request.method.tolerance * np.linalg.norm(x * (weight > 0), axis=-1)

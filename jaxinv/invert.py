@@ -18,33 +18,49 @@ LARGEST_CHUNK = 1024
 def invert(
     generator: Generator,
     observations: Any,
-    method: str | Method = "linf",
+    method: str | Method = "auto",
     *,
     mask: Any = None,
     weights: Any = None,
     latent_bounds: tuple[Any, Any] | None = None,
+    operator: Any = None,
     noise: float | None = None,
+    refine: str | None = None,
     seed: int = 0,
     chunk: int | None = None,
     devices: Devices = None,
 ) -> Inversion:
     """Find latents z with G(z) close to each observation x = G(z) + e.
 
-    observations: (B, n), or (n,) for one. method: a name ("exact", "linf") or its settings. mask:
-    (n,) or (B, n) bool, True where observed. weights: (n,) or (B, n) > 0, importance of each
-    observed entry. latent_bounds: (low, high), scalars or (k,). noise: standard deviation per
-    entry; where stated, a row whose residual exceeds it (by three standard deviations of a
-    chi-square) is INEXACT. seed: of random starting points, by row. chunk: rows computed together;
-    None chooses by memory. devices: the first so many local devices, or those named; None takes
-    all, each its share of the rows. A row that cannot be inverted becomes NaN with a status and
-    changes no other row. Raises ValueError where an argument's shape or type does not fit.
+    observations: (B, n), or (n,) for one. method: a name ("auto", "exact", "linf", ...) or its
+    settings. mask: (n,) or (B, n) bool, True where observed. weights: (n,) or (B, n) > 0,
+    importance of each observed entry. latent_bounds: (low, high), scalars or (k,). operator: A of
+    y = A G(z) + e, observations being y: a matrix (m, n), a scipy sparse one, or a pair of linear
+    callables (forward, adjoint) on one vector each. noise: standard deviation per entry; where
+    stated, a row whose residual exceeds it (by three standard deviations of a chi-square) is
+    INEXACT. refine: "lm" carries a layer-wise answer to the nearest minimum over all layers;
+    "linf" and "l1" then minimise that norm of the residual instead (bounded noise; gross
+    outliers). seed: of random starting points, by row. chunk: rows computed together; None chooses
+    by memory. devices: the first so many local devices, or those named; None takes all, each its
+    share of the rows. A row that cannot be inverted becomes NaN with a status and changes no other
+    row. Raises ValueError where an argument's shape or type does not fit.
     """
     x = real_array("observations", observations)
     if x.ndim not in (1, 2):
         raise ValueError(f"observations have shape {x.shape}; expected (n,) or (B, n)")
     rows = np.atleast_2d(x)
     request, row_weight = checked(
-        generator, rows, method, mask, weights, latent_bounds, noise, seed, chunk
+        generator,
+        rows,
+        method,
+        mask=mask,
+        weights=weights,
+        latent_bounds=latent_bounds,
+        operator=operator,
+        noise=noise,
+        refine=refine,
+        seed=seed,
+        chunk=chunk,
     )
     share = -(-len(rows) // len(chosen_devices(devices)))
     size = min(chunk or default_chunk(generator), max(share, 1))
@@ -57,12 +73,14 @@ def invert(
 def invert_stream(
     generator: Generator,
     chunks: Iterable[Any],
-    method: str | Method = "linf",
+    method: str | Method = "auto",
     *,
     mask: Any = None,
     weights: Any = None,
     latent_bounds: tuple[Any, Any] | None = None,
+    operator: Any = None,
     noise: float | None = None,
+    refine: str | None = None,
     seed: int = 0,
     chunk: int | None = None,
     devices: Devices = None,
@@ -82,7 +100,17 @@ def invert_stream(
             if rows.ndim != 2:
                 raise ValueError(f"chunk {number} has shape {rows.shape}; expected (B, n)")
             request, row_weight = checked(
-                generator, rows, method, mask, weights, latent_bounds, noise, seed, chunk
+                generator,
+                rows,
+                method,
+                mask=mask,
+                weights=weights,
+                latent_bounds=latent_bounds,
+                operator=operator,
+                noise=noise,
+                refine=refine,
+                seed=seed,
+                chunk=chunk,
             )
             size = size or max(len(rows), 1)
             if len(rows) > size:

@@ -6,19 +6,28 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxinv.forward_operator import measured, operator_matrix
 from jaxinv.generator import Generator
 from jaxinv.layerwise.sweep import LatentBounds
-from jaxinv.methods import Method, resolve
+from jaxinv.methods import (
+    REFINEMENTS,
+    Auto,
+    GradientDescent,
+    LevenbergMarquardt,
+    Method,
+    resolve,
+)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What every chunk of one call has in common."""
+    """What every chunk of one call has in common; the generator includes the forward operator."""
 
     generator: Generator
     method: Method
     latent_bounds: LatentBounds
     noise: float | None
+    refine: str | None
     seed: int
 
 
@@ -26,16 +35,24 @@ def checked(
     generator: Generator,
     rows: np.ndarray,
     method: str | Method,
-    mask: Any,
-    weights: Any,
-    latent_bounds: tuple[Any, Any] | None,
-    noise: float | None,
-    seed: int,
-    chunk: int | None,
+    *,
+    mask: Any = None,
+    weights: Any = None,
+    latent_bounds: tuple[Any, Any] | None = None,
+    operator: Any = None,
+    noise: float | None = None,
+    refine: str | None = None,
+    seed: int = 0,
+    chunk: int | None = None,
 ) -> tuple[Request, Float[np.ndarray, "B n"]]:
     """Check every argument at the door; returns the request and the rows' weights (0: masked)."""
     if not isinstance(generator, Generator):
         raise ValueError(f"generator is a {type(generator).__name__}; expected jaxinv.Generator")
+    settings = resolve(method)
+    if operator is not None:
+        generator = _with_operator(generator, operator, rows.shape[1], settings)
+    if refine is not None:
+        _check_refinement(refine, settings)
     if rows.shape[1] != generator.observation_size:
         raise ValueError(
             f"observations have {rows.shape[1]} entries each; "
@@ -52,7 +69,26 @@ def checked(
         importance = _per_entry("weights", weights, rows.shape)
         if not (np.isfinite(importance).all() and (importance > 0).all()):
             raise ValueError("weights must be positive and finite; use mask= to leave entries out")
-    return Request(generator, resolve(method), bounds, noise, seed), observed * importance
+    return Request(generator, settings, bounds, noise, refine, seed), observed * importance
+
+
+def _with_operator(generator: Generator, operator: Any, m: int, method: Method) -> Generator:
+    matrix = operator_matrix(operator, generator.observation_size, m)
+    whole = measured(generator, matrix)
+    jointly = isinstance(method, Auto | LevenbergMarquardt | GradientDescent)
+    if whole.depth > generator.depth and m < generator.observation_size and not jointly:
+        raise ValueError(
+            f"an operator of shape {matrix.shape} behind a last layer that is not linear cannot "
+            "be undone layer by layer; use method 'auto' or 'lm'"
+        )
+    return whole
+
+
+def _check_refinement(refine: str, method: Method) -> None:
+    if refine not in REFINEMENTS:
+        raise ValueError(f"refine={refine!r} is not known; expected one of {REFINEMENTS}")
+    if isinstance(method, GradientDescent):
+        raise ValueError(f"refine={refine!r} does not go with 'gd', the baseline; use 'lm'")
 
 
 def _bounds(k: int, latent_bounds: tuple[Any, Any] | None) -> LatentBounds:

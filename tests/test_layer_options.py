@@ -1,5 +1,6 @@
 """What the layer-wise methods do with options, and what they say to bad input."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,13 @@ import pytest
 import jaxinv
 from jaxinv import L1LP, LinfLP, RelaxedLP, Status
 
-METHODS = {"linf": LinfLP, "l1": L1LP, "relaxed": RelaxedLP}
+POOL = jaxinv.ClarabelPool(threads=1)
+# A layer's shape costs the device solver seconds to compile; the pool takes any.
+METHODS = {
+    "linf": partial(LinfLP, solver=POOL),
+    "l1": partial(L1LP, solver=POOL),
+    "relaxed": partial(RelaxedLP, solver=POOL),
+}
 
 
 def planted(widths=(5, 25, 100), activation="relu", rows=4, noise=1e-3, biases=False, seed=0):
@@ -36,7 +43,7 @@ def error(found, latent):
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu:0.2", "sigmoid", "tanh", "identity"])
 def test_every_method_inverts_every_activation(method, activation):
     generator, latent, x = planted(activation=activation, noise=1e-5, biases=True)
-    found = jaxinv.invert(generator, x, method)
+    found = jaxinv.invert(generator, x, METHODS[method]())
     assert bool(found.ok.all())
     assert error(found, latent) < (0.02 if activation == "sigmoid" else 1e-3)
 
@@ -44,7 +51,7 @@ def test_every_method_inverts_every_activation(method, activation):
 @pytest.mark.parametrize("method", METHODS)
 def test_noiseless_observations_are_recovered(method):
     generator, latent, x = planted(noise=0.0)
-    found = jaxinv.invert(generator, x, method)
+    found = jaxinv.invert(generator, x, METHODS[method]())
     assert bool(found.ok.all())
     # The relaxation lies a tolerance above x; the others are at rounding.
     assert error(found, latent) < (1e-4 if method == "relaxed" else 1e-9)
@@ -60,7 +67,7 @@ def test_masks_weights_and_bounds(method):
     found = jaxinv.invert(
         generator,
         spoilt,
-        method,
+        METHODS[method](),
         mask=mask,
         weights=rng.uniform(0.5, 2, x.shape),
         latent_bounds=(-high, high),
@@ -68,7 +75,7 @@ def test_masks_weights_and_bounds(method):
     assert bool(found.ok.all())
     assert error(found, latent) < 0.03
     # Bounds that exclude the code are kept.
-    short = jaxinv.invert(generator, x, method, latent_bounds=(-0.1, 0.1))
+    short = jaxinv.invert(generator, x, METHODS[method](), latent_bounds=(-0.1, 0.1))
     kept = np.isfinite(np.asarray(short.latent)).all(-1)
     assert (np.abs(np.asarray(short.latent)[kept]) <= 0.1).all()
 
@@ -79,7 +86,9 @@ def test_a_heavy_weight_pulls_the_fit_to_its_row():
     weights = np.ones(x.shape)
     weights[:, row] = 100.0
     for method in ("linf", "l1"):
-        plain, heavy = (jaxinv.invert(generator, x, method, weights=w) for w in (None, weights))
+        plain, heavy = (
+            jaxinv.invert(generator, x, METHODS[method](), weights=w) for w in (None, weights)
+        )
         misfit = [np.abs(np.asarray(generator(f.latent)) - x)[:, row] for f in (plain, heavy)]
         assert (misfit[1] <= misfit[0] + 1e-9).all() and (misfit[1] < 0.05 * 5e-2).mean() > 0.6
 
@@ -88,8 +97,8 @@ def test_gross_outliers_are_for_l1():
     generator, latent, x = planted((5, 200), noise=1e-4, rows=6)
     rng = np.random.default_rng(0)
     x = np.where(rng.random(x.shape) < 0.1, x + rng.standard_normal(x.shape), x)
-    assert error(jaxinv.invert(generator, x, "l1"), latent) < 1e-3
-    assert error(jaxinv.invert(generator, x, "linf"), latent) > 0.05
+    assert error(jaxinv.invert(generator, x, METHODS["l1"]()), latent) < 1e-3
+    assert error(jaxinv.invert(generator, x, METHODS["linf"]()), latent) > 0.05
 
 
 def test_remark_2s_first_variant_takes_negative_rows_as_inactive():
@@ -113,13 +122,13 @@ def test_footnote_2s_tolerances_are_used_as_they_are():
         np.testing.assert_allclose(tolerances[0], 4.4e-3, rtol=1e-12)
         assert all((np.asarray(layer.steps) == 1).all() for layer in found.layers)
         assert error(found, latent) < 0.1
-    small = LinfLP(schedule="fixed", initial_tolerance=1e-5)
+    small = METHODS["linf"](schedule="fixed", initial_tolerance=1e-5)
     assert jaxinv.invert(generator, x, small).counts() == {Status.TOLERANCE_EXHAUSTED: 4}
 
 
 def test_carried_tolerances_start_where_the_layer_above_ended():
     generator, latent, x = planted((4, 20, 60), noise=1e-2)
-    found = jaxinv.invert(generator, x, LinfLP(carry_tolerance=True, schedule="loop"))
+    found = jaxinv.invert(generator, x, METHODS["linf"](carry_tolerance=True, schedule="loop"))
     assert (found.layers[0].tolerance >= found.layers[1].tolerance).all()
     assert error(found, latent) < 0.2
 
@@ -130,16 +139,27 @@ def test_a_relaxation_without_a_point_is_a_status():
     generator = jaxinv.Generator.from_layers([(w, b, "relu")])
     x = np.array([[1.0, 1.0, 2.0], [51.0, 1.0, 2.0]])
     for schedule in ("best", "loop"):
-        found = jaxinv.invert(generator, x, RelaxedLP(schedule=schedule), latent_bounds=(0.0, 10.0))
+        found = jaxinv.invert(
+            generator, x, METHODS["relaxed"](schedule=schedule), latent_bounds=(0.0, 10.0)
+        )
         assert np.asarray(found.status).tolist() == [Status.TOLERANCE_EXHAUSTED, Status.SOLVED]
         assert np.isnan(np.asarray(found.latent)[0]).all()
         np.testing.assert_allclose(np.asarray(found.latent)[1], 1.0, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu:0.1"])
+def test_an_observation_of_zeros_has_the_preimage_zero(method, activation):
+    generator, _, x = planted(activation=activation, rows=1)
+    found = jaxinv.invert(generator, 0 * x, METHODS[method]())
+    assert int(found.status[0]) in (Status.SOLVED, Status.UNDERDETERMINED)
+    assert float(found.residual[0]) == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_too_few_rows_are_called_underdetermined(method):
     generator, _, x = planted((12, 10), activation="leaky_relu:0.3", noise=1e-2, rows=5)
-    found = jaxinv.invert(generator, x, method)
+    found = jaxinv.invert(generator, x, METHODS[method]())
     assert (np.asarray(found.status) == Status.UNDERDETERMINED).all()
     assert (np.asarray(found.undetermined) >= 1).all()
 
@@ -149,7 +169,10 @@ def test_a_bad_row_changes_no_other_row(method):
     generator, _, x = planted((20, 60, 150), rows=6, noise=1e-2)
     damaged = x.copy()
     damaged[1, 3], damaged[4, 0] = np.nan, np.inf
-    good, bad = jaxinv.invert(generator, x, method), jaxinv.invert(generator, damaged, method)
+    good, bad = (
+        jaxinv.invert(generator, x, METHODS[method]()),
+        jaxinv.invert(generator, damaged, METHODS[method]()),
+    )
     assert np.asarray(bad.status)[[1, 4]].tolist() == [Status.BAD_INPUT] * 2
     others = [0, 2, 3, 5]
     assert np.asarray(good.latent)[others].tobytes() == np.asarray(bad.latent)[others].tobytes()
@@ -183,5 +206,5 @@ def test_what_is_not_there_is_named():
         jaxinv.invert(generator, x, L1LP(solver=jaxinv.CvxpySolver("GURROBI")))
     hidden = np.ones(x.shape, bool)
     hidden[2] = False
-    found = jaxinv.invert(generator, x, "l1", mask=hidden)
+    found = jaxinv.invert(generator, x, METHODS["l1"](), mask=hidden)
     assert np.asarray(found.status).tolist() == [0, 0, Status.BAD_INPUT, 0]

@@ -17,7 +17,11 @@ from jaxinv.lp.solve import run_backend
 BUILD = {"linf": linf_rows, "l1": l1_rows, "relaxed": relaxed_rows}
 SHAPES = ((8, 3), (20, 5), (30, 10), (60, 20), (90, 30), (120, 40))
 LAYERS = 17  # of each shape and objective: 306 in all
-BACKENDS = {"ClarabelPool": jaxinv.ClarabelPool(threads=1), "HIGHS": jaxinv.CvxpySolver("HIGHS")}
+BACKENDS = {
+    "InteriorPoint": jaxinv.InteriorPoint(),
+    "ClarabelPool": jaxinv.ClarabelPool(threads=1),
+    "HIGHS": jaxinv.CvxpySolver("HIGHS"),
+}
 
 
 def random_layer(rng, shape, number):

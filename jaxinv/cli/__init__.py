@@ -49,7 +49,7 @@ def invert(
     out: Annotated[
         Path, typer.Option(help="A file (.npz) for the codes, or a directory for a job.")
     ],
-    method: Annotated[str, typer.Option(help="A method's name: exact, linf, gd, ...")] = "linf",
+    method: Annotated[str, typer.Option(help="auto, lm, exact, linf, l1, relaxed or gd.")] = "auto",
     noise: Annotated[float | None, typer.Option(min=0.0, help="Noise level per entry.")] = None,
     mask: Annotated[Path | None, typer.Option(help="Booleans (n,) or (B, n), True: seen.")] = None,
     layers: Annotated[

@@ -131,12 +131,9 @@ def _request(
         generator,
         rows,
         opened.job.method,
-        seen,
-        None,
-        None,
-        manifest.noise,
-        manifest.seed,
-        None,
+        mask=seen,
+        noise=manifest.noise,
+        seed=manifest.seed,
     )
     return request, rows, weight
 

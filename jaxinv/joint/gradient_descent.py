@@ -11,17 +11,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.generator import Generator, forward
 from jaxinv.joint.starts import starting_points
+from jaxinv.joint.target import Target
 from jaxinv.methods import GradientDescent
 from jaxinv.result import Inversion
 from jaxinv.status import Status
-
-
-class Target(NamedTuple):
-    """What is fitted: observations, which rows are observed, and their weights, each (B, n)."""
-
-    observation: Float[Array, "batch n"]
-    mask: Bool[Array, "batch n"]
-    weight: Float[Array, "batch n"]
 
 
 class Descent(NamedTuple):

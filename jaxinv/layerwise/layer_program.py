@@ -90,14 +90,15 @@ class LayerProgram:
         """
         if problem.slack is Slack.NONE:
             violation = _violation(problem, centre.latent)
-            settled = np.zeros(problem.batch_size, bool)
+            # Without a cost, as for an observation of zeros, any point of the rows will do.
+            settled = ~problem.cost.any(-1) & (violation <= problem.floor)
             value = (problem.cost * centre.latent).sum(-1)
             scale = np.maximum(violation, np.maximum(tolerance, problem.floor))
         else:
             slack = problem.least_slack(centre.latent)
             violation = slack.max(-1)
             value = violation if problem.slack is Slack.SHARED else slack.sum(-1)
-            settled = (value <= problem.floor) & centre.full_rank
+            settled = value <= problem.floor
             scale = np.maximum(violation, problem.floor)
         count = problem.batch_size
         found = CertifiedSolution(
@@ -108,6 +109,10 @@ class LayerProgram:
             steps=np.zeros(count, np.int64),
             fallback=np.zeros(count, bool),
         )
+        loose = np.flatnonzero(settled & ~centre.full_rank)
+        if loose.size and problem.slack is not Slack.NONE:
+            some = problem.take(loose)
+            found.free[loose] = free_directions(some, centre.latent[loose], some.floor)
         left = np.flatnonzero(~settled)
         if left.size:
             solved = solve_twice(
@@ -182,7 +187,35 @@ def free_directions(
         if held.size:
             singular = np.linalg.svd(held, compute_uv=False)
             free[i] -= int((singular > RANK_TOLERANCE * singular[0]).sum())
+        if free[i] and problem.slack is Slack.NONE and _only_vertex(problem, int(i), z[i]):
+            free[i] = 0
     return free
+
+
+def _only_vertex(problem: IntervalLP, i: int, z: np.ndarray) -> bool:
+    """Whether the k sides nearest to z meet in a program's only optimum.
+
+    With outward normals E of these sides, v their common point and E'y = -cost: v is feasible and
+    every y_j positive. An interior-point answer may yet be far from a side of small multiplier.
+    """
+    w, k = problem.matrix_of(i), problem.columns
+    identity = np.eye(k)
+    normals = np.concatenate([w, -w, identity, -identity])
+    ends = np.concatenate(
+        [problem.upper[i], -problem.lower[i], problem.box_upper[i], -problem.box_lower[i]]
+    )
+    margin = ends - normals @ z
+    nearest = np.argpartition(margin, k - 1)[:k]
+    if not np.isfinite(margin[nearest]).all():
+        return False
+    try:
+        point = np.linalg.solve(normals[nearest], ends[nearest])
+        multiplier = np.linalg.solve(normals[nearest].T, -problem.cost[i])
+    except np.linalg.LinAlgError:
+        return False
+    infeasible = np.max(normals @ point - ends)
+    positive = multiplier.min() > RANK_TOLERANCE * multiplier.max()
+    return bool(positive and infeasible <= problem.floor[i])
 
 
 def _violation(problem: IntervalLP, z: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.lp.device_program import DeviceMatrix, Program, State
 from jaxinv.lp.newton import Direction, Residuals, direction_to, for_the_slack, newton_matrix, price
-from jaxinv.lp.problem import Slack
+from jaxinv.lp.problem import NEGLIGIBLE, Slack
 from jaxinv.lp.sides import Sides
 
 LEAST_MARGIN = 0.5  # recentred programs have residuals of order one
@@ -198,10 +198,15 @@ def _converged(
     y = state.multiplier
     size = matrix.largest * (y.lower + y.upper).max(-1)
     missing = residuals.sides / (state.margin + scale[:, None])
+    # A reduced cost left over adds its way to the box to the gap, if it is not negligible.
+    left_over = jnp.abs(residuals.latent)
+    way = state.margin.box_lower + state.margin.box_upper
+    way = jnp.abs(state.latent) + jnp.where(left_over > NEGLIGIBLE * size[:, None], way, 0.0)
+    gap = (state.margin * y).total() + (left_over * way).sum(-1)
     return (
-        ((state.margin * y).total() <= tolerance * scale)
+        (gap <= tolerance * scale)
         & (missing.largest() <= tolerance)
-        & (jnp.abs(residuals.latent).max(-1) <= tolerance * size)
+        & (left_over.max(-1) <= tolerance * size)
     )
 
 

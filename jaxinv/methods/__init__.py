@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from jaxinv.methods.checks import require
 from jaxinv.methods.gradient_descent import GRADIENT_OPTIMIZERS, GradientDescent, Optimizer
+from jaxinv.methods.joint import REFINEMENTS, Auto, LevenbergMarquardt, Refinement
 from jaxinv.methods.layerwise import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
 from jaxinv.methods.solvers import ClarabelPool, CvxpySolver, InteriorPoint, Solver
 
@@ -14,21 +15,25 @@ __all__ = [
     "GRADIENT_OPTIMIZERS",
     "L1LP",
     "METHODS",
+    "REFINEMENTS",
+    "Auto",
     "ClarabelPool",
     "CvxpySolver",
     "Exact",
     "GradientDescent",
     "InteriorPoint",
     "LayerLP",
+    "LevenbergMarquardt",
     "LinfLP",
     "Method",
     "Optimizer",
+    "Refinement",
     "RelaxedLP",
     "Solver",
     "resolve",
 ]
 
-Method = Exact | LinfLP | L1LP | RelaxedLP | GradientDescent
+Method = Exact | LinfLP | L1LP | RelaxedLP | GradientDescent | LevenbergMarquardt | Auto
 
 METHODS: Mapping[str, type[Method]] = {
     "exact": Exact,
@@ -36,6 +41,8 @@ METHODS: Mapping[str, type[Method]] = {
     "l1": L1LP,
     "relaxed": RelaxedLP,
     "gd": GradientDescent,
+    "lm": LevenbergMarquardt,
+    "auto": Auto,
 }
 
 

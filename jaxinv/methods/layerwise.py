@@ -94,13 +94,13 @@ class LinfLP(LayerLP):
 class L1LP(LayerLP):
     """Algorithm 2: the l_1 linear program at the tolerance of least true loss.
 
-    The true loss is sum_j |phi(u_j) - x_j|. schedule: "best", the least true loss seen over
-    tolerances that change the program, taken from all over the observation and then around the
-    best of them, followed by "iterate" from there; no guarantee but that no tolerance tried does
-    better, and no dependence on initial_tolerance. "iterate", no tolerance: the signs of u say
-    what a row costs, until the loss falls no more; under ReLU the loss falls with every program.
-    "loop", the grid walked as printed, to the first tolerance that does not lower the loss; what
-    it returns depends on initial_tolerance. "fixed", see `LayerLP`.
+    The true loss is sum_j |phi(u_j) - x_j|. schedule: "best", the least true loss seen over eight
+    tolerances that change the program, at even steps of the sorted observation, and then over
+    "iterate" from the best of them: no tolerance tried does better, none that is not tried is
+    ruled out, and initial_tolerance plays no part. "iterate", no tolerance: the signs of u say what
+    a row costs, from least squares on, until the loss falls no more; under ReLU every program
+    lowers it, to a local minimum. "loop", the grid walked as printed, to the first tolerance that
+    does not lower the loss; what it returns depends on initial_tolerance. "fixed", see `LayerLP`.
     """
 
     schedule: Literal["best", "iterate", "loop", "fixed"] = "best"

@@ -1,0 +1,149 @@
+"""Is a latent the only one that gives its image? Ranks of the active rows, and of the Jacobian.
+
+For x = G(z) exactly:
+
+- every layer's active rows W_I of full column rank: z is the only preimage of x;
+- rank J = k: no other preimage in a neighbourhood of z;
+- rank J < k: the preimage holds a (k - rank J) dimensional polytope around z, and no method can do
+  better than to name it.
+
+Active are rows with positive output (ReLU), strictly inside the range (sigmoid, tanh), else all.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxinv.generator import Activation, Generator
+
+RANK_TOLERANCE = 1e-10  # of the largest singular value
+CLEAR_EIGENVALUE = 1e-8  # of the Gram matrix with unit diagonal: above it the rank is beyond doubt
+BLOCK = 64  # Jacobians in memory together
+# A ReLU unit closer to its kink than this, relative to its layer, counts as off: an inverter that
+# ends on the boundary of a polytope of preimages leaves rounding there.
+AT_KINK = 1e-7
+
+
+@dataclass(frozen=True)
+class Identifiability:
+    """What an image says about its latent, one entry a row (no batch axis for one latent).
+
+    layer_ranks: (B, d) rank of each layer's active rows, full where it is the layer's width_in.
+    rank: (B,) of the Jacobian. undetermined: (B,) k - rank, the dimension of the preimage around
+    z. unique: (B,) z is the only preimage of G(z), anywhere. locally_unique: (B,) the only one in
+    a neighbourhood.
+    """
+
+    layer_ranks: Int[np.ndarray, "*batch d"]
+    rank: Int[np.ndarray, "*batch"]
+    undetermined: Int[np.ndarray, "*batch"]
+    unique: Bool[np.ndarray, "*batch"]
+    locally_unique: Bool[np.ndarray, "*batch"]
+
+
+def identifiability(generator: Generator, latent: Any, mask: Any = None) -> Identifiability:
+    """Ranks at z, (k,) or (B, k), and what follows from them for the observation x = G(z).
+
+    mask: (n,) or (B, n) bool, True where observed. A latent that is not finite counts as wholly
+    undetermined. Raises ValueError where a shape does not fit.
+    """
+    z = np.asarray(latent, dtype=np.float64)
+    rows = np.atleast_2d(z)
+    finite = np.asarray(np.isfinite(rows).all(axis=1))
+    rows = np.where(finite[:, None], rows, 0.0)
+    observed = observed_rows(mask, (len(rows), generator.observation_size))
+    outputs = [np.asarray(output) for output in generator.outputs(rows)]
+    ranks = np.zeros((len(rows), generator.depth), np.int64)
+    for i, (layer, output) in enumerate(zip(generator.layers, outputs, strict=True)):
+        active = active_rows(layer.activation, output)
+        if i == generator.depth - 1:
+            active = active & observed
+        ranks[:, i] = _ranks_of_rows(np.asarray(layer.weight), active)
+    rank = jacobian_rank(generator, rows, observed)
+    ranks[~finite], rank[~finite] = 0, 0
+    full = ranks == np.array(generator.widths[:-1])
+    k = generator.latent_size
+    unique, locally = np.asarray(full.all(axis=1)), np.asarray(rank == k)
+    parts = (ranks, rank, k - rank, unique, locally)
+    return Identifiability(*(part[0] for part in parts) if z.ndim == 1 else parts)
+
+
+def jacobian_rank(
+    generator: Generator, latent: Float[np.ndarray, "B k"], observed: Bool[np.ndarray, "B n"]
+) -> Int[np.ndarray, " B"]:
+    """rank of the observed rows of J = D_d W_d ... D_1 W_1 at each latent."""
+    rank = np.zeros(len(latent), np.int64)
+    for start in range(0, len(latent), BLOCK):
+        some = slice(start, start + BLOCK)
+        # One shape for every block: the last one is padded, not compiled anew.
+        padded = np.zeros((min(BLOCK, len(latent)), latent.shape[1]))
+        padded[: len(latent[some])] = latent[some]
+        with jax.enable_x64(True):
+            jacobians = np.asarray(_jacobian_off_kinks(generator, jnp.asarray(padded)))
+        for offset, seen in enumerate(observed[some]):
+            rank[start + offset] = matrix_rank(jacobians[offset][seen])
+    return rank
+
+
+@jax.jit
+def _jacobian_off_kinks(generator: Generator, z: Float[Array, "B k"]) -> Float[Array, "B n k"]:
+    """D_d W_d ... D_1 W_1 with every ReLU unit that is at its kink switched off."""
+    product: Array | None = None
+    for layer in generator.layers:
+        u = layer.preactivation(z)
+        slope = layer.activation.derivative(u)
+        if layer.activation.kind == "relu":
+            size = jnp.max(jnp.abs(u), axis=-1, keepdims=True)
+            slope = jnp.where(u > AT_KINK * size, 1.0, 0.0)
+        weight = layer.weight
+        product = slope[..., None] * (
+            weight if product is None else jnp.matmul(weight, product, precision="highest")
+        )
+        z = layer.activation(u)
+    assert product is not None
+    return product
+
+
+def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:
+    """Column rank: by the Gram matrix where that is beyond doubt, else by singular values."""
+    k = matrix.shape[1]
+    norms = np.linalg.norm(matrix, axis=0)
+    if len(matrix) >= k and norms.min(initial=np.inf) > 1e-6 * norms.max(initial=0.0):
+        unit = matrix / norms
+        if np.linalg.eigvalsh(unit.T @ unit)[0] > CLEAR_EIGENVALUE:
+            return int(k)
+    if not matrix.size:
+        return 0
+    singular = np.linalg.svd(matrix, compute_uv=False)
+    return int((singular > RANK_TOLERANCE * singular[0]).sum()) if singular[0] > 0 else 0
+
+
+def active_rows(activation: Activation, output: np.ndarray) -> np.ndarray:
+    """Rows whose output fixes their pre-activation."""
+    if activation.kind == "relu":
+        return output > AT_KINK * output.max(axis=-1, keepdims=True)
+    if activation.squashing:
+        low, high = activation.range
+        return (output > low) & (output < high)
+    return np.ones(output.shape, bool)
+
+
+def observed_rows(mask: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "B n"]:
+    """The mask (n,) or (B, n) for every row, all True where there is none."""
+    given = np.ones(shape, bool) if mask is None else np.asarray(mask)
+    if given.dtype != bool or given.shape not in (shape, shape[1:]):
+        raise ValueError(
+            f"mask has dtype {given.dtype} and shape {given.shape}; expected bool, {shape[1:]} "
+            f"or {shape}"
+        )
+    return np.broadcast_to(given, shape)
+
+
+def _ranks_of_rows(weight: np.ndarray, active: np.ndarray) -> Int[np.ndarray, " B"]:
+    if active.all():
+        return np.full(len(active), matrix_rank(weight))
+    return np.array([matrix_rank(weight[rows]) for rows in active], np.int64)

@@ -1,0 +1,96 @@
+"""Linear measurements y = A G(z): a generator followed by A is a generator with another layer.
+
+Where A merges exactly into the last layer it does: A (W z + b) = (A W) z + A b after a linear last
+layer, and a choice of entries (a mask, a subsampling) chooses rows of any last layer, scaled by
+positive numbers if the activation is a (leaky) ReLU.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from scipy import sparse
+
+from jaxinv.generator import Activation, Generator, Layer
+
+SEED = 20_190_617
+ADJOINT_TOLERANCE = 1e-6  # relative: float32 operators pass, a wrong adjoint does not
+
+
+def operator_matrix(operator: Any, n: int, m: int) -> Float[np.ndarray, "m n"]:
+    """A as a dense matrix (m, n), from a matrix, a scipy sparse one, or (forward, adjoint).
+
+    A pair is tested, <A u, v> = <u, A' v> for random u and v, and then applied to unit vectors.
+    Raises ValueError where the shape or the adjoint does not match, or an entry is not finite.
+    """
+    if isinstance(operator, tuple) and len(operator) == 2 and all(map(callable, operator)):
+        matrix = _materialised(*operator, n, m)
+    else:
+        dense = cast(Any, operator).toarray() if sparse.issparse(operator) else operator
+        try:
+            matrix = np.asarray(dense, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"operator is a {type(operator).__name__}; expected a matrix, a scipy sparse "
+                "matrix, or a pair of callables (forward, adjoint)"
+            ) from None
+    if matrix.shape != (m, n):
+        raise ValueError(
+            f"operator has shape {matrix.shape}; expected ({m}, {n}): from the generator's "
+            f"{n} outputs to the observations' {m} entries"
+        )
+    if not np.isfinite(matrix).all():
+        raise ValueError("operator holds entries that are NaN or infinite")
+    return matrix
+
+
+def measured(generator: Generator, matrix: Float[np.ndarray, "m n"]) -> Generator:
+    """The generator z -> A G(z), with A merged into the last layer where that is exact."""
+    *head, last = generator.layers
+    with jax.enable_x64(True):
+        if last.activation.kind == "identity" or _chooses_entries(matrix, last.activation):
+            weight, bias = (matrix @ np.asarray(part) for part in (last.weight, last.bias))
+            last = replace(last, weight=jnp.asarray(weight), bias=jnp.asarray(bias))
+            return Generator((*head, last))
+        identity = Activation.parse("identity")
+        behind = Layer(jnp.asarray(matrix), jnp.zeros(len(matrix)), identity)
+        return Generator((*generator.layers, behind))
+
+
+def _chooses_entries(matrix: np.ndarray, activation: Activation) -> bool:
+    """Whether A phi(u) = phi(A u): one entry a row, one where phi is not homogeneous."""
+    one_a_row = bool(((matrix != 0).sum(1) == 1).all())
+    chosen = matrix.max(axis=1, initial=0.0)
+    homogeneous = not activation.squashing
+    return one_a_row and bool((chosen > 0).all() if homogeneous else (chosen == 1).all())
+
+
+def _materialised(
+    forward: Callable[[Any], Any], adjoint: Callable[[Any], Any], n: int, m: int
+) -> np.ndarray:
+    rng = np.random.default_rng(SEED)
+    u, v = rng.standard_normal(n), rng.standard_normal(m)
+    image, back = _applied("forward", forward, u, m), _applied("adjoint", adjoint, v, n)
+    left, right = image @ v, u @ back
+    size = np.linalg.norm(image) * np.linalg.norm(v) + np.linalg.norm(u) * np.linalg.norm(back)
+    if not abs(left - right) <= ADJOINT_TOLERANCE * size:
+        raise ValueError(
+            f"operator's adjoint does not match: <A u, v> = {left:.6g} but <u, A' v> = "
+            f"{right:.6g} for random u and v"
+        )
+    if m < n:
+        return np.stack([_applied("adjoint", adjoint, unit, n) for unit in np.eye(m)])
+    return np.stack([_applied("forward", forward, unit, m) for unit in np.eye(n)], axis=1)
+
+
+def _applied(name: str, function: Callable[[Any], Any], v: np.ndarray, size: int) -> np.ndarray:
+    result = np.asarray(function(v), dtype=np.float64)
+    if result.shape != (size,):
+        raise ValueError(
+            f"operator's {name} maps shape {v.shape} to {result.shape}; expected ({size},)"
+        )
+    return result

@@ -1,0 +1,85 @@
+"""From minima to an honest word: ranks, statuses, recomputed residuals."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Int
+
+from jaxinv.certify.identifiability import jacobian_rank
+from jaxinv.joint.portfolio import Best, Problem, from_latents
+from jaxinv.methods import LevenbergMarquardt
+from jaxinv.result import Inversion
+from jaxinv.status import Status
+
+
+def answer(problem: Problem, best: Best) -> Inversion:
+    """Name each row by what its lowest minimum is.
+
+    A row is explained where its residual is within the tolerance or the stated noise, or, no noise
+    being stated, where independent runs agree on the minimum and its residual is taken for noise.
+    Explained rows are SOLVED where rank J = k (locally unique) and UNDERDETERMINED by k - rank J
+    dimensions otherwise; others are INEXACT, or STEP_LIMIT where the best run was cut off.
+    """
+    found = problem.live & np.isfinite(best.loss)
+    undetermined = free_dimensions(problem, best.latent, found)
+    explained = best.reproduced | best.confirmed
+    status = np.select(
+        [~problem.live, ~found, explained & (undetermined > 0), explained, best.converged],
+        [
+            int(Status.BAD_INPUT),
+            int(Status.SOLVER_FAILED),
+            int(Status.UNDERDETERMINED),
+            int(Status.SOLVED),
+            int(Status.INEXACT),
+        ],
+        int(Status.STEP_LIMIT),
+    )
+    return inversion(problem, np.where(found[:, None], best.latent, np.nan), status, undetermined)
+
+
+def refined(problem: Problem, layerwise: Inversion, method: LevenbergMarquardt) -> Inversion:
+    """A layer-wise answer carried to the nearest minimum over all layers (`refine="lm"`)."""
+    latent = np.asarray(layerwise.latent)
+    best = from_latents(problem, latent, method)
+    return relabelled(problem, layerwise, best.latent, problem.live & np.isfinite(best.loss))
+
+
+def relabelled(
+    problem: Problem, before: Inversion, latent: np.ndarray, moved: Bool[np.ndarray, " B"]
+) -> Inversion:
+    """The same answer with some latents moved: the Jacobian there says what is determined."""
+    latent = np.where(moved[:, None], latent, np.asarray(before.latent))
+    undetermined = free_dimensions(problem, latent, moved)
+    was = np.asarray(before.status)
+    named = moved & np.isin(was, [int(Status.SOLVED), int(Status.UNDERDETERMINED)])
+    now = np.where(undetermined > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED))
+    undetermined = np.where(moved, undetermined, np.asarray(before.undetermined))
+    after = inversion(problem, latent, np.where(named, now, was), undetermined)
+    return Inversion(after.latent, after.status, after.undetermined, after.residual, before.layers)
+
+
+def free_dimensions(
+    problem: Problem, latent: np.ndarray, found: Bool[np.ndarray, " B"]
+) -> Int[np.ndarray, " B"]:
+    """k - rank J of the observed rows, 0 for rows without a latent."""
+    free = np.zeros(len(latent), np.int64)
+    if found.any():
+        at = np.where(found[:, None], latent, 0.0)[found]
+        rank = jacobian_rank(problem.generator, at, problem.weight[found] > 0)
+        free[found] = problem.generator.latent_size - rank
+    return free
+
+
+def inversion(
+    problem: Problem, latent: np.ndarray, status: np.ndarray, undetermined: np.ndarray
+) -> Inversion:
+    """Put together, with the residual recomputed from the latent."""
+    finite = np.isfinite(latent).all(-1)
+    image = np.asarray(problem.generator(np.where(finite[:, None], latent, 0.0)))
+    misfit = np.where(problem.weight > 0, image - problem.observation, 0.0)
+    residual = np.where(finite, np.linalg.norm(misfit, axis=-1), np.nan)
+    return Inversion(
+        jnp.asarray(latent),
+        jnp.asarray(status),
+        jnp.asarray(undetermined),
+        jnp.asarray(residual),
+    )

@@ -1,0 +1,280 @@
+r"""Batched Levenberg-Marquardt on ||W (x - G(z))||_2^2 over all layers at once.
+
+With J = D_d W_d ... D_1 W_1, r = G(z) - x, N = J' W^2 J, g = J' W^2 r, a step solves
+
+    (N + lambda diag(N)) delta = -g    and is taken where the loss falls,
+
+lambda falling where the model predicted the loss well and growing where it did not (More 1978;
+Nielsen 1999). On a cell of constant activation pattern G is affine and the step with lambda = 0 is
+that cell's least-squares solution, so a run ends in finitely many steps; it closes with exactly
+that step, refined. Lanes of the batch share nothing but their shape.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxinv import cholesky
+from jaxinv.generator import Generator
+from jaxinv.joint.linearization import linearize
+
+FIRST_DAMPING = 1e-2
+LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e12
+SMALL_DECREASE, SOFT_DECREASE = 1e-5, 1e-1  # of the loss, of a step taken; while softened
+SMALL_STEP = 1e-10  # of the latent
+REPRODUCED = 1e-14  # relative residual below which nothing is left to fit
+SOFTER, LEAST_SOFTNESS = 0.25, 0.02  # the homotopy's factor, and the slope it ends from
+KEPT_ON = 1e-300  # no slope to speak of, yet outputs known to be active stay linear
+EXACT_STEPS, REFINEMENTS = 2, 2
+
+
+class Lanes(NamedTuple):
+    """S runs: what each fits, where it is, and the point it will look at next.
+
+    observation, weight: (S, n), weight 0 where not observed. latent, loss, gradient, normal: at
+    the best point so far; loss is infinite before the first. trial: the next point to evaluate,
+    predicted: the decrease expected there. damping, growth: lambda and its next factor.
+    """
+
+    observation: Float[Array, "S n"]
+    weight: Float[Array, "S n"]
+    latent: Float[Array, "S k"]
+    loss: Float[Array, " S"]
+    gradient: Float[Array, "S k"]
+    normal: Float[Array, "S k k"]
+    trial: Float[Array, "S k"]
+    predicted: Float[Array, " S"]
+    damping: Float[Array, " S"]
+    growth: Float[Array, " S"]
+    softness: Float[Array, " S"]
+    steps: Int[Array, " S"]
+    running: Bool[Array, " S"]
+    converged: Bool[Array, " S"]
+
+
+class Box(NamedTuple):
+    """Bounds on the latent, each (k,), infinite where there is none."""
+
+    low: Float[Array, " k"]
+    high: Float[Array, " k"]
+
+
+def idle(lanes: int, generator: Generator) -> Lanes:
+    """Lanes that hold no run yet."""
+    n, k = generator.observation_size, generator.latent_size
+    none, off = jnp.zeros(lanes), jnp.zeros(lanes, bool)
+    return Lanes(
+        observation=jnp.zeros((lanes, n)),
+        weight=jnp.zeros((lanes, n)),
+        latent=jnp.zeros((lanes, k)),
+        loss=none,
+        gradient=jnp.zeros((lanes, k)),
+        normal=jnp.zeros((lanes, k, k)),
+        trial=jnp.zeros((lanes, k)),
+        predicted=none,
+        damping=none + FIRST_DAMPING,
+        growth=none + 2.0,
+        softness=none,
+        steps=jnp.zeros(lanes, jnp.int32),
+        running=off,
+        converged=off,
+    )
+
+
+@jax.jit
+def load(
+    lanes: Lanes,
+    fresh: Bool[Array, " S"],
+    observation: Float[Array, "S n"],
+    weight: Float[Array, "S n"],
+    start: Float[Array, "S k"],
+    softness: Float[Array, " S"],
+) -> Lanes:
+    """Put new runs into the lanes that are `fresh`; the others keep every bit."""
+    new = lanes._replace(
+        observation=observation,
+        weight=weight,
+        latent=start,
+        softness=softness,
+        steps=jnp.zeros_like(lanes.steps),
+        running=fresh,
+        converged=jnp.zeros_like(fresh),
+    )
+    return _select(fresh, _restarted(new), lanes)
+
+
+@partial(jax.jit, static_argnames=("rounds", "limit"))
+def advance(generator: Generator, lanes: Lanes, box: Box, rounds: int, limit: int) -> Lanes:
+    """At most `rounds` steps of every running lane; one that has taken `limit` steps stops."""
+
+    def going(carry: tuple[Array, Lanes]) -> Array:
+        return (carry[0] < rounds) & carry[1].running.any()
+
+    def body(carry: tuple[Array, Lanes]) -> tuple[Array, Lanes]:
+        count, state = carry
+        return count + 1, _select(state.running, _step(generator, state, box, limit), state)
+
+    return jax.lax.while_loop(going, body, (jnp.zeros((), jnp.int32), lanes))[1]
+
+
+@jax.jit
+def exact_step(
+    generator: Generator,
+    observation: Float[Array, "S n"],
+    weight: Float[Array, "S n"],
+    latent: Float[Array, "S k"],
+    box: Box,
+) -> tuple[Float[Array, "S k"], Float[Array, " S"]]:
+    """The least-squares solution of the cell, taken where the loss does not rise; with its loss.
+
+    delta <- delta - N^-1 J' W^2 (r + J delta) recovers what squaring the condition number loses.
+    """
+    square = weight**2
+    hard, off = jnp.zeros(len(latent)), jnp.zeros(observation.shape, bool)
+
+    def misfit(z: Array) -> tuple[Array, Array]:
+        here = linearize(generator, z, hard, off)
+        return jnp.where(weight > 0, here.value - observation, 0.0), here.jacobian
+
+    for _ in range(EXACT_STEPS):
+        residual, jacobian = misfit(latent)
+        loss = (square * residual**2).sum(-1)
+        normal = jnp.matmul(jacobian.mT, square[..., None] * jacobian, precision="highest")
+        unit = _unit(normal)
+        factor = cholesky.factor(unit[:, :, None] * normal * unit[:, None, :])
+        delta = jnp.zeros_like(latent)
+        for _ in range(1 + REFINEMENTS):
+            left = residual + jnp.einsum("snk,sk->sn", jacobian, delta, precision="highest")
+            slope = jnp.einsum("snk,sn->sk", jacobian, square * left, precision="highest")
+            delta = delta - unit * cholesky.solve(factor, unit * slope)
+        moved = jnp.clip(latent + delta, box.low, box.high)
+        after = (square * misfit(moved)[0] ** 2).sum(-1)
+        latent = jnp.where((after <= loss)[:, None], moved, latent)
+        loss = jnp.where(after <= loss, after, loss)
+    return latent, loss
+
+
+def _step(generator: Generator, lanes: Lanes, box: Box, limit: int) -> Lanes:
+    """Look at the trial point, take it or not, adapt the damping, and propose the next."""
+    square = lanes.weight**2
+    # What lies above every negative excursion, which only noise can cause, is truly active.
+    excursion = jnp.max(jnp.where(lanes.weight > 0, -lanes.observation, 0.0), -1, keepdims=True)
+    on = lanes.observation > jnp.maximum(excursion, 0.0)
+    here = linearize(generator, lanes.trial, lanes.softness, on)
+    residual = jnp.where(lanes.weight > 0, here.value - lanes.observation, 0.0)
+    loss = (square * residual**2).sum(-1)
+    weighted = square[..., None] * here.jacobian
+    first = jnp.isinf(lanes.loss)
+    taken = loss < lanes.loss
+    decrease = jnp.where(first, jnp.inf, lanes.loss - loss)
+    ratio = decrease / jnp.maximum(lanes.predicted, 1e-300)
+    lanes = _select(
+        taken,
+        lanes._replace(
+            latent=lanes.trial,
+            loss=loss,
+            gradient=jnp.einsum("snk,sn->sk", weighted, residual, precision="highest"),
+            normal=jnp.matmul(weighted.mT, here.jacobian, precision="highest"),
+        ),
+        lanes,
+    )
+    eased = jnp.where(ratio > 0.75, 0.1, jnp.where(ratio < 0.25, 4.0, 1.0))
+    factor = jnp.where(taken, jnp.where(first, 1.0, eased), lanes.growth)
+    damping = jnp.clip(lanes.damping * factor, LEAST_DAMPING, MOST_DAMPING)
+    growth = jnp.where(taken, 2.0, 2.0 * lanes.growth)
+    delta, predicted = _proposal(lanes, damping, box)
+
+    scale = (square * lanes.observation**2).sum(-1)
+    small = jnp.where(lanes.softness > KEPT_ON, SOFT_DECREASE, SMALL_DECREASE)
+    length, size = jnp.linalg.norm(delta, axis=-1), jnp.linalg.norm(lanes.latent, axis=-1)
+    ended = (
+        (taken & (decrease <= small * lanes.loss))
+        | (lanes.loss <= REPRODUCED**2 * scale)
+        | ~(length > SMALL_STEP * size)
+        | (damping >= MOST_DAMPING)
+    )
+    steps = lanes.steps + 1
+    lanes = lanes._replace(
+        trial=lanes.latent + delta,
+        predicted=predicted,
+        damping=damping,
+        growth=growth,
+        steps=steps,
+    )
+    softened = ended & (lanes.softness > 0)
+    lanes = _select(softened, _harder(lanes), lanes)
+    converged = ended & ~softened
+    return lanes._replace(converged=converged, running=~converged & (steps < limit))
+
+
+def _proposal(lanes: Lanes, damping: Array, box: Box) -> tuple[Array, Array]:
+    """The damped step within the box, and the decrease -g.delta + lambda delta' D delta it buys."""
+    outward = ((lanes.latent <= box.low) & (lanes.gradient > 0)) | (
+        (lanes.latent >= box.high) & (lanes.gradient < 0)
+    )
+    free = ~outward
+    normal = jnp.where(free[:, :, None] & free[:, None, :], lanes.normal, 0.0)
+    gradient = jnp.where(free, lanes.gradient, 0.0)
+    unit = _unit(normal)
+    scaled = unit[:, :, None] * normal * unit[:, None, :]
+    factor = cholesky.factor(scaled + damping[:, None, None] * jnp.eye(normal.shape[-1]))
+    delta = -unit * cholesky.solve(factor, unit * gradient)
+    predicted = (-gradient * delta + damping[:, None] * (delta / unit) ** 2).sum(-1)
+    moved = jnp.clip(lanes.latent + delta, box.low, box.high) - lanes.latent
+    return moved, predicted
+
+
+def _unit(normal: Float[Array, "S k k"]) -> Float[Array, "S k"]:
+    """1 / sqrt(diag N), and 1 for a coordinate on which nothing depends."""
+    diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
+    floor = 1e-14 * diagonal.max(-1, keepdims=True)
+    return jnp.where(diagonal > floor, 1.0 / jnp.sqrt(jnp.maximum(diagonal, 1e-300)), 1.0)
+
+
+def _harder(lanes: Lanes) -> Lanes:
+    """The next, harder net of the homotopy, from where the softer one ended."""
+    softness = SOFTER * lanes.softness
+    return _restarted(lanes._replace(softness=jnp.where(softness < LEAST_SOFTNESS, 0.0, softness)))
+
+
+def _restarted(lanes: Lanes) -> Lanes:
+    return lanes._replace(
+        loss=jnp.full_like(lanes.loss, jnp.inf),
+        gradient=jnp.zeros_like(lanes.gradient),
+        normal=jnp.zeros_like(lanes.normal),
+        trial=lanes.latent,
+        predicted=jnp.zeros_like(lanes.loss),
+        damping=jnp.full_like(lanes.loss, FIRST_DAMPING),
+        growth=jnp.full_like(lanes.loss, 2.0),
+    )
+
+
+def _select(chosen: Bool[Array, " S"], new: Lanes, old: Lanes) -> Lanes:
+    """The new lane where chosen, else the old one bit for bit."""
+
+    def pick(a: Array, b: Array) -> Array:
+        return jnp.where(chosen.reshape(chosen.shape + (1,) * (b.ndim - 1)), a, b)
+
+    selected: Lanes = jax.tree.map(pick, new, old)
+    return selected
+
+
+class Starts(NamedTuple):
+    """T runs to make: the observation each belongs to, where it starts, and how soft."""
+
+    row: Int[np.ndarray, " T"]
+    latent: Float[np.ndarray, "T k"]
+    softness: Float[np.ndarray, " T"]
+
+
+class Runs(NamedTuple):
+    """Where T runs ended: latent (T, k), loss (T,), steps (T,), converged (T,)."""
+
+    latent: Float[np.ndarray, "T k"]
+    loss: Float[np.ndarray, " T"]
+    steps: Int[np.ndarray, " T"]
+    converged: Bool[np.ndarray, " T"]

@@ -1,0 +1,232 @@
+"""The portfolio behind "auto": which runs to make for which rows, and when a row is settled.
+
+Rows take their runs in waves: the layer-wise start first, then random starts of the whole net and
+of the prefix that peeling leaves, half of them softened, each wave twice the one before. A wave
+is made for the rows still unsettled, and what a row does next depends on that row alone.
+"""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxinv.generator import Generator
+from jaxinv.joint.lanes import Engine, default_lanes
+from jaxinv.joint.levenberg_marquardt import Box, Starts
+from jaxinv.joint.peeling import operations, peel
+from jaxinv.joint.starts import starting_points
+from jaxinv.methods import Auto, LevenbergMarquardt
+
+SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
+SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two
+MANY_RUNS = 24
+AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a false minimum's
+AGREEMENT = 2
+PEEL_AFTER = 4  # random runs
+LARGEST_WAVE = 16
+ROUGH = 0.1  # relative residual up to which a prefix's fit is worth finishing on the whole net
+
+
+@dataclass
+class Best:
+    """The lowest minimum of each row (written in place), one entry a row.
+
+    hits: runs that ended in it. made: runs made. limit: the loss that reproduces the observation.
+    size: its weighted 2-norm. ample: whether far more entries than unknowns bind the latent.
+    """
+
+    latent: Float[np.ndarray, "B k"]
+    loss: Float[np.ndarray, " B"]
+    converged: Bool[np.ndarray, " B"]
+    hits: Int[np.ndarray, " B"]
+    made: Int[np.ndarray, " B"]
+    limit: Float[np.ndarray, " B"]
+    size: Float[np.ndarray, " B"]
+    ample: Bool[np.ndarray, " B"]
+    agreement: int
+    live: Bool[np.ndarray, " B"]
+
+    @property
+    def reproduced(self) -> Bool[np.ndarray, " B"]:
+        return self.loss <= self.limit
+
+    @property
+    def confirmed(self) -> Bool[np.ndarray, " B"]:
+        """Whether enough runs ended in the lowest minimum known, many being made if it is high."""
+        small = (self.loss <= (SMALL_MISFIT * self.size) ** 2) & self.ample
+        enough = small | (self.made >= MANY_RUNS)
+        return enough & (self.hits >= self.agreement)
+
+    @property
+    def open(self) -> Bool[np.ndarray, " B"]:
+        return self.live & ~self.reproduced & ~self.confirmed
+
+    def learn(self, starts: Starts, engine: Engine, independent: bool = True) -> None:
+        """Make the runs and keep, run by run, what is lower or confirms the lowest.
+
+        Runs that start from what others found are not independent, and confirm nothing.
+        """
+        runs = engine.run(starts)
+        for i, row in enumerate(starts.row):
+            self.made[row] += 1
+            same = abs(runs.loss[i] - self.loss[row]) <= SAME_MINIMUM * self.loss[row]
+            self.hits[row] += same and independent
+            if runs.loss[i] < self.loss[row]:
+                self.hits[row] = self.hits[row] if same else 1
+                self.latent[row], self.loss[row] = runs.latent[i], runs.loss[i]
+                self.converged[row] = runs.converged[i]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch to fit: x (B, n), weights (B, n), 0 where not observed, and who is asked for.
+
+    limit: (B,) weighted loss at which a row counts as reproduced. row_ids: (B,) names by which
+    rows draw their starting points.
+    """
+
+    generator: Generator
+    observation: Float[np.ndarray, "B n"]
+    weight: Float[np.ndarray, "B n"]
+    live: Bool[np.ndarray, " B"]
+    limit: Float[np.ndarray, " B"]
+    box: Box
+    seed: int
+    row_ids: Int[np.ndarray, " B"]
+
+
+def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
+    """Fit every live row: G(z) close to x in the weighted 2-norm, the lowest minimum found kept."""
+    best = nothing_found(problem, method.agreement)
+    engine = engine_of(problem, method.lanes, method.steps)
+    relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
+    softness = method.softness if relu else 0.0
+    # Where a layer-wise start costs more than a run from anywhere, runs come first.
+    peel_at = 0 if peeling_pays(problem.generator) else PEEL_AFTER
+    drawn, wave = 0, 1
+    while best.open.any():
+        if peeling and drawn >= peel_at:
+            peeling = False
+            _from_peeling(problem, method, best, engine)
+        elif drawn < method.runs:
+            wave = min(max(drawn, 1), LARGEST_WAVE, method.runs - drawn)
+            starts = random_starts(
+                problem, best.open, drawn, wave, method.start_scale, (softness, 0.0)
+            )
+            best.learn(starts, engine)
+            drawn += wave
+        else:
+            break
+    return best
+
+
+def restarts(problem: Problem, method: LevenbergMarquardt) -> Best:
+    """Every live row from all its random starting points."""
+    best = nothing_found(problem, AGREEMENT)
+    starts = random_starts(
+        problem, problem.live, 0, method.restarts, method.start_scale, (method.softness,)
+    )
+    best.learn(starts, engine_of(problem, method.lanes, method.steps))
+    return best
+
+
+def from_latents(
+    problem: Problem, latent: Float[np.ndarray, "B k"], method: LevenbergMarquardt
+) -> Best:
+    """One run for every live row, from the latent given."""
+    best = nothing_found(problem, AGREEMENT)
+    rows = np.flatnonzero(problem.live)
+    starts = Starts(rows, latent[rows], np.zeros(len(rows)))
+    best.learn(starts, engine_of(problem, method.lanes, method.steps))
+    return best
+
+
+def peeling_pays(generator: Generator) -> bool:
+    """Whether peeling a row costs less than the ten steps of a run that goes well."""
+    k = generator.latent_size
+    products = sum(2 * layer.width * layer.width_in * k for layer in generator.layers[1:])
+    step = products + 2 * generator.observation_size * k**2 + 2 * k**3
+    return operations(generator) < 10 * step
+
+
+def random_starts(
+    problem: Problem,
+    rows: Bool[np.ndarray, " B"],
+    first: int,
+    count: int,
+    scale: float,
+    softness: tuple[float, ...],
+) -> Starts:
+    """Starts first .. first + count - 1 of each of these rows, softened in turn."""
+    k = problem.generator.latent_size
+    drawn = starting_points(problem.seed, jnp.asarray(problem.row_ids), first + count, k, scale)
+    which = np.flatnonzero(rows)
+    latent = np.asarray(drawn)[which, first:]
+    soft = np.array(softness)[(first + np.arange(count)) % len(softness)]
+    return Starts(np.repeat(which, count), latent.reshape(-1, k), np.tile(soft, len(which)))
+
+
+def nothing_found(problem: Problem, agreement: int) -> Best:
+    """The state before the first run."""
+    batch = len(problem.live)
+    binding = problem.weight > 0
+    if problem.generator.layers[-1].activation.kind == "relu":
+        binding &= problem.observation > 0
+    none = np.zeros(batch, np.int64)
+    return Best(
+        latent=np.full((batch, problem.generator.latent_size), np.nan),
+        loss=np.full(batch, np.inf),
+        converged=np.zeros(batch, bool),
+        hits=none,
+        made=none.copy(),
+        limit=problem.limit,
+        size=np.linalg.norm(problem.weight * problem.observation, axis=-1),
+        ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
+        agreement=agreement,
+        live=problem.live,
+    )
+
+
+def engine_of(problem: Problem, lanes: int | None, steps: int) -> Engine:
+    """Lanes for this problem, as many as its shape (never its observations) says."""
+    lanes = lanes or min(default_lanes(problem.generator), len(problem.live))
+    return Engine(problem.generator, problem.observation, problem.weight, problem.box, lanes, steps)
+
+
+def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> None:
+    """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
+    peeled = peel(problem.generator, jnp.asarray(problem.observation), jnp.asarray(problem.weight))
+    if 0 in peeled.inputs:
+        rows = np.flatnonzero(best.open)
+        start = np.asarray(peeled.inputs[0])[rows]
+        best.learn(Starts(rows, start, np.zeros(len(rows))), engine)
+    for depth in range(1, problem.generator.depth):
+        rows = best.open & (peeled.depth == depth)
+        if not rows.any():
+            continue
+        below = _prefix(problem, method, np.asarray(peeled.inputs[depth]), depth, rows)
+        which = np.flatnonzero(rows & (below.loss <= (ROUGH * below.size) ** 2))
+        starts = Starts(which, below.latent[which], np.zeros(len(which)))
+        best.learn(starts, engine, independent=False)
+
+
+def _prefix(
+    problem: Problem,
+    method: Auto,
+    hidden: Float[np.ndarray, "B m"],
+    depth: int,
+    rows: Bool[np.ndarray, " B"],
+) -> Best:
+    """Solve the first `depth` layers against the hidden vector that peeling found."""
+    prefix = Problem(
+        generator=Generator(problem.generator.layers[:depth]),
+        observation=hidden,
+        weight=np.ones_like(hidden),
+        live=rows,
+        limit=(method.tolerance * np.linalg.norm(hidden, axis=-1)) ** 2,
+        box=problem.box,
+        seed=problem.seed,
+        row_ids=problem.row_ids,
+    )
+    return portfolio(prefix, method, peeling=False)

@@ -1,0 +1,140 @@
+r"""Which of many preimages: points of the polytope that the cell of a latent leaves free.
+
+Around a z with rank J < k, G is constant on { z + N y : s_i (a_i . y + u_i) >= 0 }, N an
+orthonormal basis of J's null space, u_i the pre-activations with a kink (observed outputs that are
+off included), s_i their signs and a_i their gradients along N. Its Chebyshev centre
+
+    max t   subject to   s_i (a_i . y + u_i) >= t ||a_i||,   t <= cap,
+
+is one interval program with the shared slack cap - t; its point of least norm is Lawson and
+Hanson's least-distance problem, a non-negative least-squares problem.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import nnls
+
+from jaxinv.generator import Generator
+from jaxinv.joint.answer import relabelled
+from jaxinv.joint.portfolio import Problem
+from jaxinv.lp.problem import IntervalLP, Slack
+from jaxinv.lp.solve import solve_certified
+from jaxinv.methods import Auto, ClarabelPool
+from jaxinv.result import Inversion
+from jaxinv.status import Status
+
+NULL = 1e-10  # of the largest singular value
+FLAT = 1e-9  # gradients this small along the null space, relative to the largest, are rounding
+INSIDE = 1.0 - 1e-9
+
+
+class Polytope(NamedTuple):
+    """{ origin + basis y : rows y >= -margin }, rows (m, q), margin (m,) >= 0, basis (k, q)."""
+
+    origin: Float[np.ndarray, " k"]
+    basis: Float[np.ndarray, "k q"]
+    rows: Float[np.ndarray, "m q"]
+    margin: Float[np.ndarray, " m"]
+
+
+def chosen_preimage(problem: Problem, found: Inversion, method: Auto) -> Inversion:
+    """Move every UNDERDETERMINED latent within its cell's polytope to the point asked for."""
+    latent = np.asarray(found.latent).copy()
+    free = np.asarray(found.status) == int(Status.UNDERDETERMINED)
+    choose = chebyshev_centre if method.preimage == "chebyshev" else least_norm
+    moved = np.zeros(len(latent), bool)
+    for row in np.flatnonzero(free):
+        polytope = cell_polytope(problem.generator, latent[row], problem.weight[row] > 0)
+        if polytope is None:
+            continue
+        point = np.clip(choose(polytope), problem.box.low, problem.box.high)
+        if _same_image(problem, int(row), latent[row], point, method.tolerance):
+            latent[row], moved[row] = point, True
+    return relabelled(problem, found, latent, moved)
+
+
+def cell_polytope(generator: Generator, z: np.ndarray, seen: np.ndarray) -> Polytope | None:
+    """The preimages of G(z) in z's cell; None where a hidden layer is not piecewise linear."""
+    if any(layer.activation.squashing for layer in generator.layers[:-1]):
+        return None
+    jacobian = np.asarray(generator.jacobian(z))[seen]
+    _, singular, right = np.linalg.svd(jacobian, full_matrices=True)
+    rank = int((singular > NULL * singular.max(initial=1e-300)).sum())
+    basis = right[rank:].T
+    rows, margins = [], []
+    product, point = basis, z
+    for number, layer in enumerate(generator.layers, start=1):
+        u = np.asarray(layer.weight) @ point + np.asarray(layer.bias)
+        product = np.asarray(layer.weight) @ product
+        if layer.activation.kind in ("relu", "leaky_relu"):
+            side = np.where(u > 0, 1.0, -1.0)
+            # Outputs that are on are held by the null space; those not seen may do as they like.
+            kept = seen & (u <= 0) if number == generator.depth else np.ones(len(u), bool)
+            rows.append((side[:, None] * product)[kept])
+            margins.append((side * u)[kept])
+        slope = np.where(u > 0, 1.0, layer.activation.slope)
+        product, point = slope[:, None] * product, np.asarray(layer.activation(u))
+    a = np.concatenate(rows) if rows else np.zeros((0, basis.shape[1]))
+    margin = np.concatenate(margins) if margins else np.zeros(0)
+    size = np.linalg.norm(a, axis=1)
+    held = size > FLAT * size.max(initial=0.0)
+    return Polytope(z, basis, a[held], np.maximum(margin[held], 0.0))
+
+
+def chebyshev_centre(polytope: Polytope) -> Float[np.ndarray, " k"]:
+    """Centre of the largest ball in the polytope, within reach of its point of least norm.
+
+    The polytope is often unbounded; radius and centre are kept within the root mean square of the
+    least-norm point's entries, the only length that the observation gives.
+    """
+    m, q = polytope.rows.shape
+    nearest = least_norm(polytope)
+    cap = float(np.sqrt(np.mean(nearest**2)))
+    if not m or cap == 0.0:
+        return nearest
+    shift = polytope.basis.T @ (nearest - polytope.origin)
+    margin = np.maximum(polytope.margin + polytope.rows @ shift, 0.0)
+    size = np.linalg.norm(polytope.rows, axis=1)
+    reach = np.full((1, q), cap)
+    program = IntervalLP(
+        matrix=polytope.rows,
+        lower=(cap * size - margin)[None],
+        upper=np.full((1, m), np.inf),
+        lower_slack=size[None],
+        upper_slack=np.ones((1, m)),
+        box_lower=-reach,
+        box_upper=reach,
+        cost=np.zeros((1, q)),
+        slack=Slack.SHARED,
+        floor=np.full(1, 1e-9 * cap),
+    )
+    solved = solve_certified(program, ClarabelPool(threads=1), np.zeros((1, q)), np.full(1, cap))
+    y = solved.latent[0] if solved.certified[0] else np.zeros(q)
+    return nearest + polytope.basis @ y
+
+
+def least_norm(polytope: Polytope) -> Float[np.ndarray, " k"]:
+    """The polytope's point nearest to the origin of the latent space."""
+    own = polytope.basis.T @ polytope.origin
+    bound = polytope.rows @ own - polytope.margin
+    # min ||w|| subject to rows w >= bound (Lawson & Hanson, chapter 23), w = y + N' origin.
+    matrix = np.vstack([polytope.rows.T, bound[None]])
+    target = np.append(np.zeros(len(own)), 1.0)
+    multipliers, distance = nnls(matrix, target) if len(bound) else (np.zeros(0), 1.0)
+    residual = matrix @ multipliers - target
+    if distance <= 1e-12 or residual[-1] == 0:
+        return polytope.origin
+    w = -residual[:-1] / residual[-1]
+    # A hair inside, so that rounding does not cross into the next cell.
+    return polytope.origin + polytope.basis @ (INSIDE * (w - own))
+
+
+def _same_image(
+    problem: Problem, row: int, before: np.ndarray, after: np.ndarray, tolerance: float
+) -> bool:
+    seen = problem.weight[row] > 0
+    images = np.asarray(problem.generator(np.stack([before, after])))[:, seen]
+    scale = max(float(np.linalg.norm(images[0])), 1e-300)
+    return bool(np.linalg.norm(images[1] - images[0]) <= 0.1 * tolerance * scale)

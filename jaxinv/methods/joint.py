@@ -1,0 +1,71 @@
+"""Settings of the methods that treat all layers at once."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from jaxinv.methods.checks import check_name, require
+
+Refinement = Literal["lm", "linf", "l1"]
+Preimage = Literal["any", "chebyshev", "minimum-norm"]
+REFINEMENTS: tuple[str, ...] = get_args(Refinement)
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt:
+    """Levenberg-Marquardt on ||W (x - G(z))||^2 over all layers, from random starting points.
+
+    restarts: starting points of each row, of which the lowest residual is kept. steps: limit of
+    one run. tolerance: relative residual ||G(z) - x|| / ||x|| up to which a row counts as
+    reproduced. start_scale: standard deviation of the starting points' entries. softness: slope
+    that the dead side of a ReLU has at first and that falls to 0 as the run converges (leaky
+    homotopy); 0 leaves the ReLU as it is. lanes: runs computed together; None chooses by memory.
+    """
+
+    restarts: int = 8
+    steps: int = 150
+    tolerance: float = 1e-6
+    start_scale: float = 1.0
+    softness: float = 0.0
+    lanes: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.restarts >= 1, f"restarts={self.restarts} must be at least 1, a single run")
+        _check_runs(self.steps, self.tolerance, self.start_scale, self.softness, self.lanes)
+
+
+@dataclass(frozen=True)
+class Auto:
+    """A portfolio: layer-wise start, peeled prefixes, random starts, leaky homotopy, joint finish.
+
+    runs: budget of Levenberg-Marquardt runs a row; work stops when the observation is reproduced
+    to `tolerance` (relative residual) or to the stated noise, or when `agreement` runs have ended
+    in the lowest minimum known. preimage: which point to give where the observation does not
+    determine one: "any" that was found, the centre of the largest ball in its cell's polytope
+    ("chebyshev"), or the polytope's point of least norm ("minimum-norm"). Other fields as for
+    `LevenbergMarquardt`; softness is that of the homotopy runs among the restarts.
+    """
+
+    runs: int = 48
+    agreement: int = 2
+    steps: int = 150
+    tolerance: float = 1e-6
+    start_scale: float = 1.0
+    softness: float = 0.5
+    preimage: Preimage = "any"
+    lanes: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.runs >= 1, f"runs={self.runs} must be at least 1")
+        require(self.agreement >= 2, f"agreement={self.agreement} must be at least 2 runs")
+        check_name("preimage", self.preimage, get_args(Preimage))
+        _check_runs(self.steps, self.tolerance, self.start_scale, self.softness, self.lanes)
+
+
+def _check_runs(
+    steps: int, tolerance: float, start_scale: float, softness: float, lanes: int | None
+) -> None:
+    require(steps >= 1, f"steps={steps} must be at least 1")
+    require(tolerance > 0, f"tolerance={tolerance} must be positive")
+    require(start_scale > 0, f"start_scale={start_scale} must be positive")
+    require(0 <= softness < 1, f"softness={softness} must be in [0, 1)")
+    require(lanes is None or lanes >= 1, f"lanes={lanes} must be at least 1, or None to choose")

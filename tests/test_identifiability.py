@@ -1,0 +1,116 @@
+"""Ranks, intervals and rigorous radii against NumPy, planted codes and repeated noise."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import jaxinv
+from jaxinv.certify.uncertainty import UnderCoverage
+
+
+def planted(widths, activation="relu", rows=16, seed=0):
+    generator = jaxinv.Generator.random(widths, seed=seed, activation=activation)
+    latent = np.random.default_rng(seed + 1).standard_normal((rows, widths[0]))
+    return generator, latent, np.array(generator(latent))
+
+
+def test_ranks_are_numpys():
+    generator, latent, _ = planted((20, 40, 60), rows=40)
+    found = jaxinv.identifiability(generator, latent)
+    hidden, out = (np.asarray(output) for output in generator.outputs(latent))
+    first, second = (np.asarray(layer.weight) for layer in generator.layers)
+    for row in range(40):
+        ranks = [
+            np.linalg.matrix_rank(first[hidden[row] > 0]),
+            np.linalg.matrix_rank(second[out[row] > 0]),
+        ]
+        assert found.layer_ranks[row].tolist() == ranks
+        jacobian = np.asarray(generator.jacobian(latent[row]))
+        assert found.rank[row] == np.linalg.matrix_rank(jacobian)
+        assert found.unique[row] == (ranks == [20, 40])
+    np.testing.assert_array_equal(found.undetermined, 20 - found.rank)
+    np.testing.assert_array_equal(found.locally_unique, found.rank == 20)
+    assert 0 < found.locally_unique.sum() < 40
+    assert not found.unique.any()  # 60 outputs leave about 30 of 40 hidden units
+
+
+def test_one_latent_has_no_batch_axis_and_masks_count():
+    generator, latent, _ = planted((5, 40, 120), rows=1)
+    whole = jaxinv.identifiability(generator, latent[0])
+    assert whole.unique and whole.locally_unique and whole.layer_ranks.shape == (2,)
+    few = np.arange(120) < 4
+    masked = jaxinv.identifiability(generator, latent[0], mask=few)
+    assert masked.undetermined >= 1 and not masked.unique
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_intervals_cover_at_their_level(activation):
+    noise = 3e-3 if activation == "relu" else 1e-2
+    generator, latent, x = planted((6, 60, 200), activation, rows=150)
+    x = x + noise * np.random.default_rng(3).standard_normal(x.shape)
+    found = jaxinv.invert(generator, x)
+    interval = jaxinv.confidence(generator, x, found)
+    covered = (interval.low <= latent) & (latent <= interval.high)
+    # 900 intervals of which 95% should cover: five standard deviations are 3.6%.
+    assert 0.914 < covered.mean() < 0.986
+    assert interval.noise.mean() == pytest.approx(noise, rel=0.02)
+    assert interval.reliable.all()
+    one = jaxinv.confidence(generator, x[0], jaxinv.invert(generator, x[0]))
+    np.testing.assert_allclose(one.low, interval.low[0], rtol=1e-6, atol=1e-9)
+
+
+def test_intervals_warn_where_the_noise_leaves_the_cell_open():
+    generator, _, x = planted((6, 60, 200), rows=20)
+    x = x + 0.5 * np.random.default_rng(3).standard_normal(x.shape)
+    found = jaxinv.invert(generator, x)
+    with pytest.warns(UnderCoverage, match="cover less"):
+        interval = jaxinv.confidence(generator, x, found)
+    assert not interval.reliable.all()
+
+
+def test_intervals_of_what_is_not_determined_are_infinite():
+    generator, _, x = planted((20, 30, 100), rows=4)
+    found = jaxinv.invert(generator, x)
+    assert (np.asarray(found.undetermined) > 0).any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnderCoverage)
+        interval = jaxinv.confidence(generator, x, found)
+    assert np.isinf(interval.high[np.asarray(found.undetermined) > 0]).all()
+
+
+ACTIVATIONS = ["relu", "leaky_relu:0.2", "tanh", "sigmoid", "identity"]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("bound", [0.0, 1e-5, 3e-3])
+def test_rigorous_radii_hold(activation, bound):
+    generator, latent, clean = planted((6, 40, 200), activation, rows=40)
+    rng = np.random.default_rng(4)
+    # Noise at its bound is the worst; half of the rows get nothing else.
+    sign = np.where(rng.random(clean.shape) < 0.5, -1.0, 1.0)
+    size = np.where(np.arange(40)[:, None] < 20, 1.0, rng.random(clean.shape))
+    centre, radius = jaxinv.rigorous_radius(generator, clean + bound * sign * size, bound)
+    finite = np.isfinite(radius).all(-1)
+    assert finite.mean() > 0.9 or (activation in ("tanh", "sigmoid") and bound > 1e-3)
+    assert (np.abs(centre - latent) <= radius)[finite].all()
+    if bound:
+        error = np.linalg.norm(centre - latent, axis=-1)[finite]
+        assert np.all(np.linalg.norm(radius, axis=-1)[finite] >= error)
+    else:
+        assert radius[finite].max() < 1e-9
+
+
+def test_bad_input_is_refused_with_a_sentence():
+    generator, latent, x = planted((6, 40, 80), rows=2)
+    found = jaxinv.invert(generator, x, "lm")
+    with pytest.raises(ValueError, match="level"):
+        jaxinv.confidence(generator, x, found, level=1.5)
+    with pytest.raises(ValueError, match="expected"):
+        jaxinv.confidence(generator, x[:1], found)
+    with pytest.raises(ValueError, match="leave nothing"):
+        jaxinv.confidence(generator, x, found, mask=np.arange(80) < 6)
+    with pytest.raises(ValueError, match="bound"):
+        jaxinv.rigorous_radius(generator, x, -1.0)
+    with pytest.raises(ValueError, match="mask"):
+        jaxinv.identifiability(generator, latent, mask=np.ones(7, bool))

@@ -1,0 +1,196 @@
+"""The device solver: certified answers for hostile programs, and bits that no neighbour changes."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxinv
+from jaxinv.lp import interior_point, slots
+from jaxinv.lp.problem import IntervalLP, Slack, certify
+from jaxinv.lp.solve import run_backend, solve_certified
+
+ROWS, COLUMNS = 24, 6
+HIGHS = jaxinv.CvxpySolver("HIGHS")
+
+
+def programs(rng, slack, count, rows=ROWS, columns=COLUMNS, per_instance=False, size=1.0):
+    """Recentred as those of a layer are: interval rows around a point, one-sided and open ones."""
+    shape = (count, rows, columns) if per_instance else (rows, columns)
+    matrix = rng.standard_normal(shape) / np.sqrt(rows)
+    z = rng.standard_normal((count, columns))
+    u = (matrix @ z[:, :, None])[:, :, 0] + 0.1 * rng.uniform(-1, 1, (count, rows))
+    width = 0.3 * rng.random((count, rows)) if slack is Slack.NONE else np.zeros((count, rows))
+    inactive = u < -0.05
+    return IntervalLP(
+        matrix=matrix,
+        lower=size * np.where(inactive, -np.inf, u - width),
+        upper=size * np.where(inactive, 0.0, u + width),
+        lower_slack=np.ones((count, rows)),
+        upper_slack=rng.choice([1.0, 10.0], (count, rows)),
+        box_lower=np.full((count, columns), -size * 8.0),
+        box_upper=np.full((count, columns), size * 8.0),
+        cost=rng.standard_normal((count, columns)) * (slack is Slack.NONE),
+        slack=slack,
+        floor=np.full(count, 1e-9 * size),
+    )
+
+
+def units(program):
+    return np.zeros((program.batch_size, program.columns)), program.floor / 1e-9
+
+
+@pytest.mark.parametrize("slack", Slack)
+@pytest.mark.parametrize("per_instance", [False, True])
+def test_optima_are_those_of_highs(slack, per_instance):
+    program = programs(np.random.default_rng(1), slack, 20, per_instance=per_instance)
+    # Without slack some of these programs have no point; there both must say so.
+    mine = run_backend(program, jaxinv.InteriorPoint())
+    theirs = run_backend(program, HIGHS)
+    assert (mine.finished == theirs.finished).all()
+    assert mine.finished.sum() >= 5
+    some = program.take(mine.finished)
+    judged = certify(some, mine.take(mine.finished))
+    assert judged.holds(1e-8).all()
+    oracle = certify(some, theirs.take(theirs.finished)).objective
+    np.testing.assert_allclose(judged.objective, oracle, rtol=1e-6, atol=1e-9)
+
+
+def damaged(program, rng, damage):
+    w = program.matrix.copy()
+    lower, upper = program.lower.copy(), program.upper.copy()
+    if damage == "all rows masked":
+        lower[:], upper[:] = -np.inf, np.inf
+    elif damage == "duplicate rows":
+        w[1::2] = w[::2]
+        lower[:, 1::2], upper[:, 1::2] = lower[:, ::2], upper[:, ::2]
+    elif damage == "rank-deficient matrix":
+        w[:, -2:] = w[:, :2]
+    elif damage == "zero column":
+        w[:, rng.integers(COLUMNS)] = 0.0
+    elif damage == "zero rows":
+        w[rng.integers(ROWS, size=8)] = 0.0
+    elif damage == "zero observation":
+        lower, upper = np.where(np.isfinite(lower), 0.0, lower), np.zeros_like(upper)
+    elif damage == "sides that cross":
+        crossed = rng.random(lower.shape) < 0.3
+        lower = np.where(crossed, upper + 0.05 * program.floor[:, None] / 1e-9, lower)
+    return replace(program, matrix=w, lower=lower, upper=upper)
+
+
+DAMAGES = (
+    "none",
+    "all rows masked",
+    "duplicate rows",
+    "rank-deficient matrix",
+    "zero column",
+    "zero rows",
+    "zero observation",
+    "sides that cross",
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    damage=st.sampled_from(DAMAGES),
+    slack=st.sampled_from([Slack.SHARED, Slack.SEPARATE]),
+    size=st.sampled_from([1e-12, 1.0, 1e12]),
+)
+def test_hostile_programs_are_certified(seed, damage, slack, size):
+    rng = np.random.default_rng(seed)
+    program = damaged(programs(rng, slack, 1, size=size), rng, damage)
+    centre, scale = units(program)
+    found = solve_certified(program, jaxinv.InteriorPoint(), centre, scale)
+    assert found.certified.all()
+    # The oracle gets the program in its own units: HiGHS knows no tolerance of 1e-12.
+    recentred = program.recentred(centre, scale)
+    oracle = certify(recentred, run_backend(recentred, HIGHS)).objective * scale
+    np.testing.assert_allclose(found.objective, oracle, rtol=1e-6, atol=2e-9 * size)
+
+
+@pytest.mark.parametrize("slack", [Slack.SHARED, Slack.SEPARATE])
+def test_no_neighbour_changes_a_bit(slack):
+    program = programs(np.random.default_rng(2), slack, 9)
+    chosen = jaxinv.InteriorPoint(slots=4)
+    whole = run_backend(program, chosen)
+    poisoned = replace(program, lower=program.lower.copy())
+    poisoned.lower[0] = np.nan
+    order = np.array([5, 0, 7, 3, 8, 1])
+    other = run_backend(poisoned.take(order), chosen)
+    assert not other.finished[1]
+    kept = np.delete(np.arange(len(order)), 1)
+    for name in ("latent", "lower_dual", "upper_dual", "steps"):
+        expected = getattr(whole, name)[order[kept]]
+        np.testing.assert_array_equal(getattr(other, name)[kept], expected, err_msg=name)
+
+
+def test_what_does_not_finish_goes_to_the_pool_and_is_counted():
+    program = programs(np.random.default_rng(3), Slack.SHARED, 6)
+    hurried = solve_certified(program, jaxinv.InteriorPoint(steps=3), *units(program))
+    patient = solve_certified(program, jaxinv.InteriorPoint(), *units(program))
+    assert hurried.certified.all()
+    assert hurried.fallback.all()
+    assert not patient.fallback.any()
+    np.testing.assert_allclose(hurried.objective, patient.objective, rtol=1e-7)
+
+
+def test_a_vertex_is_exact():
+    program = programs(np.random.default_rng(4), Slack.SHARED, 12)
+    ended = solve_certified(program, jaxinv.InteriorPoint(vertex=True), *units(program))
+    slack = program.least_slack(ended.latent)
+    wz = program.apply(ended.latent)
+    best = slack.max(-1, keepdims=True)
+    above = program.upper + program.upper_slack * best - wz
+    below = wz - program.lower + program.lower_slack * best
+    at_box = np.minimum(ended.latent - program.box_lower, program.box_upper - ended.latent)
+    tight = sum((np.abs(side) < 1e-13).sum(-1) for side in (above, below, at_box))
+    assert (tight >= COLUMNS + 1).all()
+
+
+@pytest.mark.parametrize("slack", [Slack.SHARED, Slack.SEPARATE])
+def test_single_precision_only_comes_first(slack):
+    program = programs(np.random.default_rng(5), slack, 12)
+    mixed = run_backend(program, jaxinv.InteriorPoint(single_precision_first=True))
+    plain = run_backend(program, jaxinv.InteriorPoint())
+    assert certify(program, mixed).holds(1e-8).all()
+    np.testing.assert_allclose(
+        certify(program, mixed).objective, certify(program, plain).objective, rtol=2e-8
+    )
+
+
+def test_a_shape_is_compiled_once():
+    rng = np.random.default_rng(6)
+    chosen = jaxinv.InteriorPoint(slots=3, steps=59)
+    run_backend(programs(rng, Slack.SHARED, 3, rows=11, columns=2), chosen)
+    before = interior_point.advance._cache_size()
+    for count in (1, 3, 8):
+        run_backend(programs(rng, Slack.SHARED, count, rows=11, columns=2), chosen, 8)
+    assert interior_point.advance._cache_size() == before
+
+
+def test_the_certificate_refuses_wrong_answers():
+    program = programs(np.random.default_rng(7), Slack.SHARED, 8)
+    right = run_backend(program, jaxinv.InteriorPoint())
+    assert certify(program, right).holds().all()
+    for wrong in (
+        replace(right, latent=right.latent + 1e-3),
+        replace(right, latent=np.full_like(right.latent, np.nan)),
+        replace(right, lower_dual=1.001 * right.lower_dual),
+        replace(right, lower_dual=right.upper_dual, upper_dual=right.lower_dual),
+    ):
+        assert not certify(program, wrong).holds().any()
+
+
+def test_no_program_is_no_work():
+    nothing = programs(np.random.default_rng(8), Slack.SHARED, 4).take(np.zeros(0, np.int64))
+    assert run_backend(nothing, jaxinv.InteriorPoint()).latent.shape == (0, COLUMNS)
+
+
+def test_slots_follow_the_memory_of_a_normal_matrix():
+    assert slots.default_slots(20) >= slots.default_slots(500) >= 1
+    assert slots.default_slots(20_000) == 1
+    assert not jax.config.jax_enable_x64
