@@ -48,7 +48,7 @@ def main() -> None:
 def measure(part: str, scratch: Path, asked: argparse.Namespace) -> dict[str, Any]:
     quick = asked.quick
     if part == "memory":
-        return memory(scratch, 40_000 if quick else asked.rows, 2 if quick else 3, asked.limit)
+        return memory(scratch, 40_000 if quick else asked.rows, 2, asked.limit)
     if part == "crashes":
         return crashes(scratch, kills=3 if quick else 20, shards=30 if quick else 200)
     if part == "cluster":

@@ -141,10 +141,12 @@ def test_another_job_in_the_directory_is_refused(generator, planted, tmp_path):
 
 def test_what_changed_between_runs_is_refused(generator, planted, tmp_path):
     job = Job.create(tmp_path / "job", generator, tmp_path / "x.npy", "exact", shard_rows=8)
-    compute(job, Watcher(stop_after=1))
+    assert not compute(job, Watcher(stop_after=1))
+    before = job.shards.committed()
     np.save(tmp_path / "x.npy", np.where(np.arange(70)[:, None] == 40, planted + 1, planted))
     with pytest.raises(ValueError, match="has changed since"):
         compute(Job.open(tmp_path / "job"))
+    assert job.shards.committed() == before
     np.save(tmp_path / "x.npy", planted)
     layout = job.layout_path.read_text()
     job.layout_path.write_text(layout.replace(Layout.here(8).versions["numpy"], "1.0"))

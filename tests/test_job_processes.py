@@ -125,19 +125,19 @@ def test_a_place_where_nothing_can_be_kept_is_a_sentence(work, tmp_path, place):
 
 
 def test_memory_that_does_not_suffice_halves_the_batch_and_freezes_it(tmp_path):
-    generator = jaxinv.Generator.random((300, 310), seed=0, activation="leaky_relu:0.5")
+    generator = jaxinv.Generator.random((100, 104), seed=0, activation="leaky_relu:0.5")
     jaxinv.save_generator(generator, tmp_path / "net.npz")
-    codes = np.random.default_rng(0).standard_normal((40, 300))
+    codes = np.random.default_rng(0).standard_normal((40, 100))
     np.save(tmp_path / "x.npy", np.asarray(generator(codes)))
     folder = tmp_path / "job"
     arguments = ["invert", tmp_path / "net.npz", tmp_path / "x.npy", "--method", "exact"]
-    arguments += ["--out", folder, "--chunk", 1 << 15, "--shard-rows", 1 << 15]
-    # 32,768 normal matrices of 300 x 300 take 24 GB; the address space is 12.
-    process = started(arguments, limit=f"ulimit -v {12 << 20}")
+    arguments += ["--out", folder, "--chunk", 1 << 17, "--shard-rows", 1 << 17]
+    # 131,072 normal matrices of 100 x 100 take 10 GB; the address space is 8.
+    process = started(arguments, limit=f"ulimit -v {8 << 20}")
     told = process.communicate()[1]
     assert process.returncode == 0, told
-    chunk = json.loads((folder / "layout.json").read_text())["chunk"]
-    assert 1 < chunk < 1 << 15
+    chunk = Job.open(folder).layout.chunk
+    assert 1 < chunk < 1 << 17
     assert not chunk & (chunk - 1)
     found = Job.open(folder).shards.read(0)
     np.testing.assert_allclose(found["latent"], codes, atol=1e-9)

@@ -15,7 +15,7 @@ class Bar:
     def __init__(self, console: Console) -> None:
         self._failed, self._rows, self._begun = 0, 0, time.time()
         self._progress = Progress(
-            BarColumn(),
+            BarColumn(24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:.4g} rows/s"),
             TimeRemainingColumn(),

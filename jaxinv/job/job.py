@@ -38,7 +38,7 @@ class Job:
         folder: str | Path,
         generator: Generator,
         observations: str | Path,
-        method: str | Method = "linf",
+        method: str | Method = "auto",
         *,
         name: str = "generator",
         mask: str | Path | None = None,

@@ -148,7 +148,7 @@ def _timing(job: Job) -> str:
     workers = len({entry["worker"] for entry in shards})
     return (
         plots.line(elapsed, rows.astype(float), "seconds since the first shard", "rows done")
-        + f"<p>{len(shards)} shards by {workers} workers; summed over them {computing:.4g} s "
+        + f"<p>{len(shards)} shards, {workers} at work; summed over shards {computing:.4g} s "
         f"computing, {reading:.3g} s reading, {writing:.3g} s committing.</p>"
     )
 

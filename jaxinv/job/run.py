@@ -65,6 +65,8 @@ def run(
     with exclusive(job.folder / "lock"):
         job.sweep()
         job.shards.check()
+        job.manifest.observations.open()
+        job.manifest.open_mask()
         work = _first_work(job, chunk, memory, devices)
         log = Log(job.folder / "log.jsonl")
         flight = _Flight(job.shards.missing())

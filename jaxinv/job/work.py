@@ -19,6 +19,9 @@ from jaxinv.job.shards import pack
 from jaxinv.job.sources.rows import Rows
 from jaxinv.request import Request, checked
 
+# Seconds to wait for memory that another shard holds.
+PAUSES = (1.0, 5.0, 25.0)
+
 
 @dataclass(frozen=True)
 class Work:
@@ -74,14 +77,19 @@ def compute_shard(work: Work) -> Done:
     frozen = job.layout
     chunk = frozen.chunk if frozen else work.chunk
     rows, read = _inverted(opened, work, chunk)
+    pauses = iter(PAUSES)
     while rows is None:
         frozen = job.layout
-        if chunk == 1 or (frozen and frozen.chunk >= chunk):
-            raise ValueError(
-                f"shard {work.number} does not fit into memory with {chunk} rows at a time; "
-                "free memory, or start a new directory with a smaller --chunk"
-            )
-        chunk = frozen.chunk if frozen else chunk // 2
+        if frozen and frozen.chunk == chunk:
+            # The shape fitted once: a shard beside this one may hold the memory for a while.
+            pause = next(pauses, None)
+            if pause is None:
+                raise _too_large(work, chunk)
+            time.sleep(pause)
+        elif chunk == 1:
+            raise _too_large(work, chunk)
+        else:
+            chunk = frozen.chunk if frozen else chunk // 2
         rows, read = _inverted(opened, work, chunk)
     frozen = Layout.here(chunk).freeze(job.layout_path)
     frozen.refuse_other(job.folder)
@@ -91,6 +99,13 @@ def compute_shard(work: Work) -> Done:
     computed = time.time()
     committed = shards.commit(work.number, rows)
     return _told(work, committed, rows, chunk, begun, read, computed)
+
+
+def _too_large(work: Work, chunk: int) -> ValueError:
+    return ValueError(
+        f"shard {work.number} does not fit into memory with {chunk} rows at a time; "
+        "free memory, or start a new directory with a smaller --chunk"
+    )
 
 
 def _inverted(opened: Opened, work: Work, chunk: int) -> tuple[np.ndarray | None, float]:
@@ -107,6 +122,9 @@ def _inverted(opened: Opened, work: Work, chunk: int) -> tuple[np.ndarray | None
                 request, rows, weight = _request(opened, opened.generators[device], first, last)
                 reading += time.time() - began
                 parts.append(pack(invert_chunk(request, rows, weight, chunk, first)))
+                if first == start and not opened.job.layout_path.exists():
+                    # One chunk has shown that the shape fits: others may start.
+                    Layout.here(chunk).freeze(opened.job.layout_path)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             return None, reading
@@ -164,13 +182,15 @@ def _told(
 
 
 def _open(folder: str, devices: int | None) -> Opened:
-    # The manifest's own stamp tells a directory that was removed and begun anew.
-    stamp = (Path(folder) / "manifest.json").stat()
-    return _opened(folder, devices, stamp.st_ino, stamp.st_mtime_ns)
+    """Open the job once; anew where its directory or its observations are no longer the same."""
+    manifest = Path(folder) / "manifest.json"
+    paths = (manifest, Path(Job.open(folder).manifest.observations.spec["path"]))
+    now = tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in (p.stat() for p in paths))
+    return _opened(folder, devices, now)
 
 
 @cache
-def _opened(folder: str, devices: int | None, inode: int, changed: int) -> Opened:
+def _opened(folder: str, devices: int | None, now: tuple[tuple[int, int, int], ...]) -> Opened:
     job = Job.open(folder)
     layout = job.layout
     if layout is not None:
