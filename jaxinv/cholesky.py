@@ -11,11 +11,12 @@ two cores wait for each other for ever.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-BLOCK = 64
-SMALLEST = 8
+BLOCK = 32
+STEP = 8
 
 
 class Split(NamedTuple):
@@ -70,24 +71,36 @@ def _backward(factor: Factor, v: Float[Array, "B k m"]) -> Float[Array, "B k m"]
 
 
 def _inverse_factor(a: Float[Array, "B k k"], least_pivot: float | None) -> Float[Array, "B k k"]:
-    """L^-1, dense, by the same halving."""
-    if a.shape[-1] <= SMALLEST:
+    """L^-1, dense, by forward elimination on [A | I] in steps of a few rows, compiled once."""
+    k = a.shape[-1]
+    if k <= STEP:
         return _by_elimination(a, least_pivot)
-    half = _half(a.shape[-1], SMALLEST)
-    x11 = _inverse_factor(a[:, :half, :half], least_pivot)
-    l21 = _product(a[:, half:, :half], x11.mT)
-    x22 = _inverse_factor(a[:, half:, half:] - _product(l21, l21.mT), least_pivot)
-    x21 = -_product(x22, _product(l21, x11))
-    above = jnp.zeros(x21.mT.shape, x21.dtype)
-    top, bottom = jnp.concatenate([x11, above], -1), jnp.concatenate([x21, x22], -1)
-    return jnp.concatenate([top, bottom], 1)
+    size = -(-k // STEP) * STEP
+    # A unit diagonal on the padding is eliminated without touching anything else.
+    a = jnp.pad(a, ((0, 0), (0, size - k), (0, size - k)))
+    a += jnp.diag((jnp.arange(size) >= k).astype(a.dtype))
+    # Elimination reads the upper triangle, which is the lower one of the transpose.
+    identity = jnp.broadcast_to(jnp.eye(size, dtype=a.dtype), a.shape)
+    column = jnp.arange(size)
+
+    def eliminate(step: Array, left: Array) -> Array:
+        start = step * STEP
+        rows = jax.lax.dynamic_slice_in_dim(left, start, STEP, axis=1)
+        pivot = jax.lax.dynamic_slice_in_dim(rows, start, STEP, axis=2)
+        rows = _product(_by_elimination(pivot.mT, least_pivot), rows)
+        below = jnp.where(column >= start + STEP, rows[:, :, :size], 0.0)
+        left = left - _product(below.mT, rows)
+        return jax.lax.dynamic_update_slice_in_dim(left, rows, start, axis=1)
+
+    left = jnp.concatenate([a.mT, identity], -1)
+    left = jax.lax.fori_loop(0, size // STEP, eliminate, left)
+    return left[:, :k, size : size + k]
 
 
 def _by_elimination(a: Float[Array, "B m m"], least_pivot: float | None) -> Float[Array, "B m m"]:
-    """Forward elimination on [A | I]: what stands on the right in the end is L^-1."""
+    """L^-1 of a few rows, one row after the other."""
     m = a.shape[-1]
     identity = jnp.broadcast_to(jnp.eye(m, dtype=a.dtype), a.shape)
-    # Elimination reads the upper triangle, which is the lower one of the transpose.
     left = jnp.concatenate([a.mT, identity], -1)
     rows = []
     for j in range(m):
