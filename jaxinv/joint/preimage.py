@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import nnls
 
+from jaxinv.certify.identifiability import AT_KINK
 from jaxinv.generator import Generator
 from jaxinv.joint.answer import relabelled
 from jaxinv.joint.portfolio import Problem
@@ -59,23 +60,30 @@ def cell_polytope(generator: Generator, z: np.ndarray, seen: np.ndarray) -> Poly
     """The preimages of G(z) in z's cell; None where a hidden layer is not piecewise linear."""
     if any(layer.activation.squashing for layer in generator.layers[:-1]):
         return None
-    jacobian = np.asarray(generator.jacobian(z))[seen]
-    _, singular, right = np.linalg.svd(jacobian, full_matrices=True)
+    # An answer may end on a kink: a unit there counts as off, as it does where ranks are taken.
+    kinks, product, point = [], np.eye(len(z)), z
+    for layer in generator.layers:
+        u = np.asarray(layer.weight) @ point + np.asarray(layer.bias)
+        on = u > AT_KINK * np.abs(u).max(initial=0.0)
+        gradient = np.asarray(layer.weight) @ product
+        kinks.append((u, on, gradient))
+        piecewise = layer.activation.kind in ("relu", "leaky_relu")
+        slope = np.where(on, 1.0, layer.activation.slope) if piecewise else np.ones(len(u))
+        product, point = slope[:, None] * gradient, np.asarray(layer.activation(u))
+    _, singular, right = np.linalg.svd(product[seen], full_matrices=True)
     rank = int((singular > NULL * singular.max(initial=1e-300)).sum())
     basis = right[rank:].T
     rows, margins = [], []
-    product, point = basis, z
-    for number, layer in enumerate(generator.layers, start=1):
-        u = np.asarray(layer.weight) @ point + np.asarray(layer.bias)
-        product = np.asarray(layer.weight) @ product
-        if layer.activation.kind in ("relu", "leaky_relu"):
-            side = np.where(u > 0, 1.0, -1.0)
-            # Outputs that are on are held by the null space; those not seen may do as they like.
-            kept = seen & (u <= 0) if number == generator.depth else np.ones(len(u), bool)
-            rows.append((side[:, None] * product)[kept])
-            margins.append((side * u)[kept])
-        slope = np.where(u > 0, 1.0, layer.activation.slope)
-        product, point = slope[:, None] * product, np.asarray(layer.activation(u))
+    for number, (layer, (u, on, gradient)) in enumerate(
+        zip(generator.layers, kinks, strict=True), start=1
+    ):
+        if layer.activation.kind not in ("relu", "leaky_relu"):
+            continue
+        side = np.where(on, 1.0, -1.0)
+        # Outputs that are on are held by the null space; those not seen may do as they like.
+        kept = seen & ~on if number == generator.depth else np.ones(len(u), bool)
+        rows.append((side[:, None] * (gradient @ basis))[kept])
+        margins.append((side * u)[kept])
     a = np.concatenate(rows) if rows else np.zeros((0, basis.shape[1]))
     margin = np.concatenate(margins) if margins else np.zeros(0)
     size = np.linalg.norm(a, axis=1)
