@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-NEGLIGIBLE = 1e-9  # a reduced cost this small, relative to its terms, is reported as `dual`
+NEGLIGIBLE = 1e-8  # a reduced cost this small, relative to its terms, is reported as `dual`
 
 
 class Slack(enum.Enum):

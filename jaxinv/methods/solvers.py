@@ -48,7 +48,7 @@ class InteriorPoint:
     """
 
     tolerance: float = 5e-9
-    steps: int = 60
+    steps: int = 30
     correctors: int = 2
     slots: int | None = None
     vertex: bool = False
