@@ -119,9 +119,12 @@ def _final_status(
     status, residual = np.asarray(found.status), np.asarray(found.residual)
     excess = np.zeros(len(status), bool)
     if isinstance(request.method, Exact):
-        excess |= residual > request.method.tolerance * np.linalg.norm(x * (weight > 0), axis=-1)
+        size = np.linalg.norm(x * (weight > 0), axis=-1)
+        excess |= ~(residual <= request.method.tolerance * size)
     if request.noise is not None:
-        excess |= residual > noise_limit(request.noise, (weight > 0).sum(-1))
+        excess |= ~(residual <= noise_limit(request.noise, (weight > 0).sum(-1)))
+    # A residual that overflows was not seen to be small.
+    excess |= ~np.isfinite(residual)
     return np.where((status == int(Status.SOLVED)) & excess, int(Status.INEXACT), status)
 
 

@@ -1,6 +1,7 @@
 """What the caller asked for, checked once at the door: settings, and the weight of every entry."""
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from jaxinv.layerwise.sweep import LatentBounds
 from jaxinv.methods import (
     REFINEMENTS,
     Auto,
+    Exact,
     GradientDescent,
     LevenbergMarquardt,
     Method,
@@ -58,10 +60,14 @@ def checked(
             f"observations have {rows.shape[1]} entries each; "
             f"the generator makes {generator.observation_size}"
         )
-    if noise is not None and not noise >= 0:
-        raise ValueError(f"noise={noise} must be a standard deviation, 0 or more")
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk={chunk} must be at least 1 row")
+    if noise is not None and not (isinstance(noise, Real) and noise >= 0):
+        raise ValueError(f"noise={noise!r} must be a standard deviation, a number of 0 or more")
+    if chunk is not None and not (_is_integer(chunk) and chunk >= 1):
+        raise ValueError(f"chunk={chunk!r} must be a whole number of rows, at least 1")
+    if not (_is_integer(seed) and abs(seed) < 2**63):
+        raise ValueError(f"seed={seed!r} must be a whole number of at most 63 bits")
+    if latent_bounds is not None and isinstance(settings, Exact):
+        raise ValueError("'exact' takes no latent_bounds: it solves equations; use 'auto'")
     bounds = _bounds(generator.latent_size, latent_bounds)
     observed = _mask(rows.shape, mask)
     importance = np.ones(rows.shape)
@@ -70,6 +76,10 @@ def checked(
         if not (np.isfinite(importance).all() and (importance > 0).all()):
             raise ValueError("weights must be positive and finite; use mask= to leave entries out")
     return Request(generator, settings, bounds, noise, refine, seed), observed * importance
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _with_operator(generator: Generator, operator: Any, m: int, method: Method) -> Generator:
@@ -94,7 +104,7 @@ def _check_refinement(refine: str, method: Method) -> None:
 def _bounds(k: int, latent_bounds: tuple[Any, Any] | None) -> LatentBounds:
     if latent_bounds is None:
         return np.full(k, -np.inf), np.full(k, np.inf)
-    if len(latent_bounds) != 2:
+    if not isinstance(latent_bounds, tuple | list) or len(latent_bounds) != 2:
         raise ValueError("latent_bounds must be a pair (low, high), scalars or of shape (k,)")
     low, high = (_per_entry("latent_bounds", side, (k,)) for side in latent_bounds)
     if not (low < high).all():

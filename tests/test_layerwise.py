@@ -159,7 +159,12 @@ def test_no_observations_give_no_rows():
         ({"mask": np.ones(60)}, "expected bool"),
         ({"weights": np.zeros(60)}, "positive"),
         ({"chunk": 0}, "chunk=0"),
-        ({"latent_bounds": (1.0, 0.0)}, "not below"),
+        ({"latent_bounds": (1.0, 0.0), "method": "linf"}, "not below"),
+        ({"latent_bounds": 3.0, "method": "linf"}, "pair"),
+        ({"latent_bounds": (-1.0, 1.0)}, "takes no latent_bounds"),
+        ({"noise": "a"}, "noise="),
+        ({"chunk": 1.5}, "chunk="),
+        ({"seed": 2**70}, "seed="),
     ],
 )
 def test_bad_arguments_are_refused_with_a_sentence(arguments, sentence):
