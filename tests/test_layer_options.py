@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 import jaxinv
 from jaxinv import L1LP, LinfLP, RelaxedLP, Status
@@ -208,3 +209,33 @@ def test_what_is_not_there_is_named():
     hidden[2] = False
     found = jaxinv.invert(generator, x, METHODS["l1"](), mask=hidden)
     assert np.asarray(found.status).tolist() == [0, 0, Status.BAD_INPUT, 0]
+
+
+@pytest.mark.parametrize("method", ["linf", "l1"])
+def test_freedom_is_the_width_of_what_explains_as_much(method):
+    generator = jaxinv.Generator.random((3, 8, 12), seed=2)
+    x = np.asarray(generator(np.random.default_rng(7).standard_normal((10, 3))))
+    w = np.asarray(generator.layers[1].weight)
+    width = []
+    for row in x:
+        on = row > 0
+        ends = [
+            linprog(
+                sign * np.eye(8)[j],
+                A_ub=w[~on],
+                b_ub=np.zeros((~on).sum()),
+                A_eq=w[on],
+                b_eq=row[on],
+                bounds=(0, 1e3),
+            ).fun
+            for j in range(8)
+            for sign in (1, -1)
+        ]
+        width.append(max(-(low + high) for low, high in zip(ends[::2], ends[1::2], strict=True)))
+    unique = np.array(width) < 1e-9
+    assert 2 <= unique.sum() < 10
+    found = jaxinv.invert(generator, x, METHODS[method](), chunk=10)
+    outer = np.asarray(found.layers[1].undetermined)
+    assert ((outer == 0) == unique).all()
+    ranks = [8 - np.linalg.matrix_rank(w[row > 0]) for row in x]
+    assert (outer == np.where(unique, 0, ranks)).all()

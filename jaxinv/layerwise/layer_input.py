@@ -10,6 +10,7 @@ from jaxinv.generator import Layer
 from jaxinv.layerwise import least_squares
 from jaxinv.layerwise.active_rows import linear_rows
 from jaxinv.layerwise.constraints import Box, Rows
+from jaxinv.layerwise.freedom import undetermined
 from jaxinv.layerwise.grid import Grid
 from jaxinv.layerwise.layer_program import LayerProgram
 from jaxinv.layerwise.optimum import breakpoints, least_misfit
@@ -84,14 +85,15 @@ def under_noise(
     )
     program = LayerProgram(layer, rows, method.solver)
     accepted = _search(program, _grid(rows, method, above, carried), live, method)
+    free = undetermined(program, accepted.latent, accepted.tolerance)
     misfit = np.abs(rows.output(accepted.latent) - rows.x)
     return LayerInput(
         latent=jnp.asarray(accepted.latent),
         tolerance=accepted.tolerance,
         active=_two_sided(rows, accepted),
         residual=np.max(misfit, axis=-1, where=rows.observed, initial=0.0),
-        undetermined=accepted.free,
-        status=_status(accepted),
+        undetermined=free,
+        status=_status(accepted, free),
         steps=accepted.steps,
     )
 
@@ -134,7 +136,7 @@ def _two_sided(rows: Rows, accepted: Accepted) -> Int[np.ndarray, " B"]:
     return bound.sum(-1)
 
 
-def _status(accepted: Accepted) -> Int[np.ndarray, " B"]:
-    status = np.where(accepted.free > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED))
+def _status(accepted: Accepted, free: Int[np.ndarray, " B"]) -> Int[np.ndarray, " B"]:
+    status = np.where(free > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED))
     status = np.where(accepted.exhausted, int(Status.TOLERANCE_EXHAUSTED), status)
     return np.where(accepted.failed, int(Status.SOLVER_FAILED), status)
