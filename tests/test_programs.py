@@ -84,7 +84,7 @@ def test_every_backend_finds_the_papers_optimum(shape, objective, backend):
     limit = 1e-6 * np.maximum(np.abs(optimum), recentred.floor if bounded else 1.0)
     # What is below the floor is rounding of the data, and as good as zero.
     limit = np.where(bounded & (optimum == 0), recentred.floor, limit)
-    found = solve_twice(program, BACKENDS[backend], centre, scale, np.ones(LAYERS, bool), LAYERS)
+    found = solve_twice(program, BACKENDS[backend], centre, scale, LAYERS)
     assert found.certified.all()
     offset = (program.cost * centre).sum(-1)
     assert (np.abs((found.objective - offset) / scale - optimum) <= limit).all()

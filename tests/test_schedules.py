@@ -9,6 +9,7 @@ import pytest
 import jaxinv
 from jaxinv.generator import Generator
 from jaxinv.layerwise.constraints import Rows, l1_rows, linf_rows, tolerance_needed
+from jaxinv.layerwise.freedom import undetermined
 from jaxinv.layerwise.grid import Grid
 from jaxinv.layerwise.layer_program import LayerProgram
 from jaxinv.layerwise.optimum import breakpoints, least_misfit
@@ -48,6 +49,10 @@ def grid_of(program, initial=1e-6, growth=1.2):
     return Grid.up_to(initial * size, growth, size)
 
 
+def freedom(program, accepted):
+    return undetermined(program, accepted.latent, accepted.tolerance)
+
+
 def everyone(program):
     return np.ones(program.batch_size, bool)
 
@@ -64,7 +69,7 @@ def test_the_search_accepts_what_the_loop_accepts(activation, noise, record_prop
         grid, live = grid_of(program), everyone(program)
         quick, loop = smallest_accepted(program, grid, live), literal_loop(program, grid, live)
         np.testing.assert_allclose(quick.tolerance, loop.tolerance, rtol=1e-12)
-        only = (quick.free == 0) & (loop.free == 0)
+        only = (freedom(program, quick) == 0) & (freedom(program, loop) == 0)
         assert only.mean() >= 0.5
         np.testing.assert_allclose(quick.latent[only], loop.latent[only], atol=1e-5)
         np.testing.assert_array_equal(quick.exhausted, loop.exhausted)
@@ -152,7 +157,7 @@ def test_l1_does_no_worse_than_any_set_changing_tolerance(activation, noise):
     # The loss is not convex, and least squares is not robust: "iterate" may end higher.
     for by_programs, slack in ((True, 1e-6), (False, 0.1)):
         found = best_of_sets(program, live, by_programs)
-        assert not (found.failed | (found.free > 0)).any()
+        assert not (found.failed | (freedom(program, found) > 0)).any()
         assert (l1_residual(rows, found.latent) <= (1 + slack) * least).all()
         assert found.steps.max() <= 14
 

@@ -16,8 +16,6 @@ from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import CertifiedSolution, solve_certified
 from jaxinv.methods import Solver
 
-RANK_TOLERANCE = 1e-9
-
 Build = Callable[[Rows, np.ndarray], IntervalLP]
 
 
@@ -105,14 +103,9 @@ class LayerProgram:
             latent=centre.latent.copy(),
             objective=value,
             certified=settled.copy(),
-            free=np.zeros(count, np.int64),
             steps=np.zeros(count, np.int64),
             fallback=np.zeros(count, bool),
         )
-        loose = np.flatnonzero(settled & ~centre.full_rank)
-        if loose.size and problem.slack is not Slack.NONE:
-            some = problem.take(loose)
-            found.free[loose] = free_directions(some, centre.latent[loose], some.floor)
         left = np.flatnonzero(~settled)
         if left.size:
             solved = solve_twice(
@@ -120,9 +113,7 @@ class LayerProgram:
                 self.solver,
                 centre.latent[left],
                 scale[left],
-                # Rows that are decided and of full rank leave no freedom beyond the tolerance.
-                suspect=~centre.full_rank[left],
-                largest_batch=together * self.batch_size,
+                together * self.batch_size,
             )
             for field in fields(found):
                 getattr(found, field.name)[left] = getattr(solved, field.name)
@@ -134,7 +125,6 @@ def solve_twice(
     solver: Solver,
     centre: Float[np.ndarray, "B k"],
     scale: Float[np.ndarray, " B"],
-    suspect: Bool[np.ndarray, " B"],
     largest_batch: int,
 ) -> CertifiedSolution:
     """Solve; where the certificate fails, once more around the answer in the units of its slack.
@@ -142,7 +132,7 @@ def solve_twice(
     A centre far from the answer leaves too few digits for an optimum much smaller than its own
     violation, as where fewer rows are decided than there are unknowns.
     """
-    found = solve_certified(problem, solver, centre, scale, suspect, largest_batch)
+    found = solve_certified(problem, solver, centre, scale, largest_batch=largest_batch)
     again = np.flatnonzero(~found.certified & np.isfinite(found.latent).all(-1))
     if problem.slack is Slack.NONE or not again.size:
         return found
@@ -153,69 +143,12 @@ def solve_twice(
         again, near = again[closer], near.take(closer)
         unit = np.maximum(violation[closer], near.floor)
         second = solve_certified(
-            near, solver, found.latent[again], unit, suspect[again], largest_batch
+            near, solver, found.latent[again], unit, largest_batch=largest_batch
         )
         for field in fields(found):
             kept = second.certified
             getattr(found, field.name)[again[kept]] = getattr(second, field.name)[kept]
     return found
-
-
-def free_directions(
-    problem: IntervalLP, z: Float[np.ndarray, "B k"], close: Float[np.ndarray, " B"]
-) -> Int[np.ndarray, " B"]:
-    """k minus the rank of the kinks that z lies on; close: within how much slack it does, (B,).
-
-    A row's kinks are the ends at which its cost begins, or the point at which they cross. At a
-    program's only optimum k of them meet; an interior-point answer lies inside the set of optima,
-    and on no kinks but those that all of them share.
-    """
-    close = close[:, None]
-    wz, a, b = problem.apply(z), problem.lower_slack, problem.upper_slack
-    crossing = problem.lower > problem.upper
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cross = (b * problem.lower + a * problem.upper) / (a + b)
-        lower = np.where(crossing, cross, problem.lower)
-        upper = np.where(crossing, cross, problem.upper)
-    # Slack s moves u by a s or b s.
-    near = close * np.maximum(1.0, np.maximum(a, b))
-    met = (np.abs(wz - lower) <= near) | (np.abs(upper - wz) <= near)
-    loose = (z - problem.box_lower > close) & (problem.box_upper - z > close)
-    free = loose.sum(-1)
-    for i in np.flatnonzero(free):
-        held = problem.matrix_of(int(i))[met[i]][:, loose[i]]
-        if held.size:
-            singular = np.linalg.svd(held, compute_uv=False)
-            free[i] -= int((singular > RANK_TOLERANCE * singular[0]).sum())
-        if free[i] and problem.slack is Slack.NONE and _only_vertex(problem, int(i), z[i]):
-            free[i] = 0
-    return free
-
-
-def _only_vertex(problem: IntervalLP, i: int, z: np.ndarray) -> bool:
-    """Whether the k sides nearest to z meet in a program's only optimum.
-
-    With outward normals E of these sides, v their common point and E'y = -cost: v is feasible and
-    every y_j positive. An interior-point answer may yet be far from a side of small multiplier.
-    """
-    w, k = problem.matrix_of(i), problem.columns
-    identity = np.eye(k)
-    normals = np.concatenate([w, -w, identity, -identity])
-    ends = np.concatenate(
-        [problem.upper[i], -problem.lower[i], problem.box_upper[i], -problem.box_lower[i]]
-    )
-    margin = ends - normals @ z
-    nearest = np.argpartition(margin, k - 1)[:k]
-    if not np.isfinite(margin[nearest]).all():
-        return False
-    try:
-        point = np.linalg.solve(normals[nearest], ends[nearest])
-        multiplier = np.linalg.solve(normals[nearest].T, -problem.cost[i])
-    except np.linalg.LinAlgError:
-        return False
-    infeasible = np.max(normals @ point - ends)
-    positive = multiplier.min() > RANK_TOLERANCE * multiplier.max()
-    return bool(positive and infeasible <= problem.floor[i])
 
 
 def _violation(problem: IntervalLP, z: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ def _bisect(program: LayerProgram, tolerance: np.ndarray, live: np.ndarray) -> A
     rejected = np.where(tolerance <= COARSE * LEAST * program.rows.size, -1, rejected)
     solved_at, asked = np.full(batch, -1), np.zeros(batch, np.int64)
     latent = np.full((batch, program.layer.width_in), np.nan)
-    value, free = np.full(batch, np.nan), np.zeros(batch, np.int64)
+    value = np.full(batch, np.nan)
     failed = np.zeros(batch, bool)
     while True:
         closed = (rejected >= accepted - 1) & (solved_at == accepted)
@@ -82,18 +82,17 @@ def _bisect(program: LayerProgram, tolerance: np.ndarray, live: np.ndarray) -> A
         fits = (solution.objective < ends[which, i]) | (gap <= 1)
         kept = which[fits]
         accepted[kept] = solved_at[kept] = i[fits]
-        latent[kept], free[kept] = solution.latent[fits], solution.free[fits]
+        latent[kept] = solution.latent[fits]
         value[kept] = np.maximum(solution.objective, v[which, i])[fits]
         rejected[which[~fits]] = i[~fits]
     latent[failed] = np.nan
-    return Accepted(latent, value, free, failed, np.zeros(batch, bool), asked)
+    return Accepted(latent, value, failed, np.zeros(batch, bool), asked)
 
 
 def _joined(coarse: Accepted, fine: Accepted) -> Accepted:
     return Accepted(
         fine.latent,
         fine.tolerance,
-        fine.free,
         coarse.failed | fine.failed,
         coarse.exhausted,
         coarse.steps + fine.steps,

@@ -6,18 +6,14 @@ z it comes from: the loss falls with every program. Under LeakyReLU rows of nega
 change sides lie below, and a program that does not lower the loss ends the iteration.
 """
 
-from dataclasses import replace
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxinv.layerwise.constraints import FLOOR, Rows, l1_rows, signed_rows
+from jaxinv.layerwise.constraints import FLOOR, Rows, signed_rows
 from jaxinv.layerwise.layer_program import LayerProgram
 from jaxinv.layerwise.optimum import breakpoints
 from jaxinv.layerwise.tolerance import Accepted
 from jaxinv.layerwise.true_residual import L1, Best, l1_residual, try_tolerances
-from jaxinv.lp.problem import IntervalLP
 
 # Where, from all rows decided to just enough for a point, tolerances are tried first.
 PLACES = tuple(eighth / 8 for eighth in range(8))
@@ -42,35 +38,9 @@ def best_of_sets(
     elif which.size:
         z = program.centre(which, tolerance).latent
         best.offer(which, tolerance, l1_residual(program.rows.take(which), z), z)
-    signs = Signs.none(program.rows)
     if not squashing:
-        _descend(program, best, signs, live & np.isfinite(best.residual), not by_programs)
-    return best.finish(program, signs.program, L1.tight, np.zeros(len(live), bool))
-
-
-class Signs(NamedTuple):
-    """By which program each observation's best answer was found: (B,) and the signs (B, n)."""
-
-    used: Bool[np.ndarray, " B"]
-    positive: Bool[np.ndarray, "B n"]
-
-    @classmethod
-    def none(cls, rows: Rows) -> "Signs":
-        return cls(np.zeros(len(rows.x), bool), np.zeros(rows.x.shape, bool))
-
-    def program(
-        self, rows: Rows, which: np.ndarray, tolerance: Float[np.ndarray, " m"]
-    ) -> IntervalLP:
-        """Algorithm 2's program at the tolerance, or that of the signs where they were used."""
-        plain = l1_rows(rows, tolerance)
-        if not self.used[which].any():
-            return plain
-        signed = signed_rows(rows, self.positive[which])
-        chosen = {
-            side: np.where(self.used[which][:, None], getattr(signed, side), getattr(plain, side))
-            for side in ("lower", "upper", "lower_slack", "upper_slack")
-        }
-        return replace(plain, **chosen)
+        _descend(program, best, live & np.isfinite(best.residual), not by_programs)
+    return best.finish(np.zeros(len(live), bool))
 
 
 def _spread(rows: Rows) -> Float[np.ndarray, "B places"]:
@@ -85,9 +55,7 @@ def _spread(rows: Rows) -> Float[np.ndarray, "B places"]:
     return np.maximum(found, FLOOR * np.maximum(rows.size, 1e-300)[:, None])
 
 
-def _descend(
-    program: LayerProgram, best: Best, found: Signs, open_: np.ndarray, must: bool
-) -> None:
+def _descend(program: LayerProgram, best: Best, open_: np.ndarray, must: bool) -> None:
     """Programs by signs from the best point; `must`: the first answer stands in any case."""
     for number in range(MOST):
         which = np.flatnonzero(open_)
@@ -106,8 +74,6 @@ def _descend(
             # A least-squares point is where the iteration starts, not an answer of it.
             best.residual[which] = np.inf
         better = best.offer(which, best.tolerance[which], residual, solution.latent)
-        found.used[which[better]] = True
-        found.positive[which[better]] = positive[better]
         signs = _positive(rows, np.nan_to_num(solution.latent))
         settled = ((signs == positive) | ~_matters(rows)).all(-1)
         open_[which] = better & ~settled

@@ -45,7 +45,6 @@ class Search:
     solved_at: Int[np.ndarray, " B"]
     named: Int[np.ndarray, " B"]
     latent: Float[np.ndarray, "B k"]
-    free: Int[np.ndarray, " B"]
     failed: Bool[np.ndarray, " B"]
     asked: Int[np.ndarray, " B"]
     last: Int[np.ndarray, " B"]
@@ -62,7 +61,6 @@ class Search:
             solved_at=np.full(batch, -1),
             named=np.zeros(batch, np.int64),
             latent=np.full((batch, program.layer.width_in), np.nan),
-            free=np.zeros(batch, np.int64),
             failed=np.zeros(batch, bool),
             asked=np.zeros(batch, np.int64),
             last=grid.last,
@@ -80,11 +78,10 @@ class Search:
 
 @dataclass(frozen=True)
 class Accepted:
-    """latent (B, k), tolerance (B,), free (B,), and what went wrong where it did."""
+    """latent (B, k), tolerance (B,), and what went wrong where it did."""
 
     latent: Float[np.ndarray, "B k"]
     tolerance: Float[np.ndarray, " B"]
-    free: Int[np.ndarray, " B"]
     failed: Bool[np.ndarray, " B"]
     exhausted: Bool[np.ndarray, " B"]
     steps: Int[np.ndarray, " B"]
@@ -110,7 +107,7 @@ def literal_loop(program: LayerProgram, grid: Grid, live: np.ndarray) -> Accepte
         fits = solution.certified & (solution.objective <= ACCEPT * grid.tolerance(which, t))
         found = which[fits]
         search.accepted[found] = search.solved_at[found] = t[fits]
-        search.latent[found], search.free[found] = solution.latent[fits], solution.free[fits]
+        search.latent[found] = solution.latent[fits]
         search.rejected[which[~fits]] = t[~fits]
     return _result(search, grid, live)
 
@@ -181,7 +178,6 @@ def _learn(
     found = which[solved]
     search.solved_at[found] = answer[solved]
     search.latent[found] = latent[solved]
-    search.free[found] = solution.free[kept][solved]
     accepted = np.where(answer <= up, answer, search.accepted[which])
     rejected = np.where(least > down, np.minimum(least - 1, up), search.rejected[which])
     # A program accepted at its own tolerance that bounds the least misfit from below.
@@ -221,4 +217,4 @@ def _result(search: Search, grid: Grid, live: np.ndarray) -> Accepted:
     lost = search.failed | exhausted | ~live
     latent = np.where(lost[:, None], np.nan, search.latent)
     tolerance = np.where(lost, np.nan, grid.tolerance(everyone, search.accepted))
-    return Accepted(latent, tolerance, search.free, search.failed, exhausted, search.asked)
+    return Accepted(latent, tolerance, search.failed, exhausted, search.asked)

@@ -14,9 +14,8 @@ from jaxtyping import Bool, Float, Int
 from jaxinv.layerwise.constraints import Rows, l1_rows, relaxed_rows
 from jaxinv.layerwise.feasibility import first_feasible
 from jaxinv.layerwise.grid import Grid
-from jaxinv.layerwise.layer_program import Build, LayerProgram, free_directions
+from jaxinv.layerwise.layer_program import Build, LayerProgram
 from jaxinv.layerwise.tolerance import Accepted
-from jaxinv.lp.problem import IntervalLP
 
 # An iterate counts as better when it lowers the residual by more than its certificate's accuracy.
 BETTER = 1.0 - 1e-6
@@ -33,37 +32,22 @@ def l2_residual(rows: Rows, z: Float[np.ndarray, "B k"]) -> Float[np.ndarray, " 
 
 
 class Objective(NamedTuple):
-    """A program at a tolerance, and the residual by which its answers are judged.
-
-    tight: how close to a row's kink an answer counts as lying on it, in units of the mean
-    |phi(u_j) - x_j|. l_1 answers are good to about 1e-6 of it, and one in twenty of 500 rows' has
-    a row within 1e-4 by chance; the relaxation's are good to 1e-3, as its rows lie further apart.
-    """
+    """A program at a tolerance, and the residual by which its answers are judged."""
 
     build: Build
     residual: Callable[[Rows, np.ndarray], np.ndarray]
-    tight: float
 
 
-# (rows, their place in the batch, tolerance) -> the programs whose answers were kept
-Final = Callable[[Rows, np.ndarray, np.ndarray], IntervalLP]
-
-
-def at_tolerance(objective: Objective) -> Final:
-    """The objective's program at the tolerance, whatever its answer."""
-    return lambda rows, which, tolerance: objective.build(rows, tolerance)
-
-
-L1 = Objective(l1_rows, l1_residual, 1e-4)
-RELAXED = Objective(relaxed_rows, l2_residual, 1e-2)
+L1 = Objective(l1_rows, l1_residual)
+RELAXED = Objective(relaxed_rows, l2_residual)
 
 
 @dataclass
 class Best:
     """The best answer so far, one entry an observation (written in place, row by row).
 
-    residual: infinite before the first answer. free: filled in by `finish`. asked: programs.
-    uncertified: programs whose answer failed its certificate.
+    residual: infinite before the first answer. asked: programs. uncertified: programs whose answer
+    failed its certificate.
     """
 
     latent: Float[np.ndarray, "B k"]
@@ -96,20 +80,10 @@ class Best:
         self.latent[rows] = latent[order]
         return better
 
-    def finish(
-        self, program: LayerProgram, final: Final, tight: float, exhausted: np.ndarray
-    ) -> Accepted:
-        """Say how far the program of the answer kept determines it."""
-        found = np.flatnonzero(np.isfinite(self.residual))
-        free = np.zeros(len(self.residual), np.int64)
-        if found.size:
-            rows = program.rows.take(found)
-            problem = final(rows, found, self.tolerance[found])
-            misfit = rows.row_weight * np.abs(rows.output(self.latent[found]) - rows.x)
-            close = tight * np.maximum(misfit.mean(-1), problem.floor)
-            free[found] = free_directions(problem, self.latent[found], close)
+    def finish(self, exhausted: Bool[np.ndarray, " B"]) -> Accepted:
+        """The answers kept; a row without one has failed if an answer of its was not certified."""
         failed = ~np.isfinite(self.residual) & ~exhausted & (self.uncertified > 0)
-        return Accepted(self.latent, self.tolerance, free, failed, exhausted, self.asked)
+        return Accepted(self.latent, self.tolerance, failed, exhausted, self.asked)
 
 
 def try_tolerances(
@@ -149,7 +123,7 @@ def walk(
         t[which] += 1
         worse = (residual >= BETTER * before) & np.isfinite(before)
         open_[which] = ~worse & (t[which] <= grid.last[which])
-    return best.finish(program, at_tolerance(objective), objective.tight, exhausted)
+    return best.finish(exhausted)
 
 
 # Steps of the grid between the tolerances tried at first, and around the best of them.
@@ -182,7 +156,7 @@ def best_of_grid(program: LayerProgram, grid: Grid, live: Bool[np.ndarray, " B"]
             for row in np.flatnonzero(best.residual < before):
                 here = which == row
                 at[row] = t[here][np.argmin(residual[here])]
-    return best.finish(program, at_tolerance(RELAXED), RELAXED.tight, exhausted)
+    return best.finish(exhausted)
 
 
 def _start(

@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxinv.lp import clarabel_pool, slots
-from jaxinv.lp.optimal_face import face_dimension
 from jaxinv.lp.problem import Certificate, IntervalLP, LPSolution, Slack, certify
 from jaxinv.lp.vertex import to_vertex
 from jaxinv.methods import ClarabelPool, CvxpySolver, InteriorPoint, Solver
@@ -20,15 +19,13 @@ FALLBACKS = (ClarabelPool(), ClarabelPool(tolerance=1e-10))
 class CertifiedSolution:
     """What a backend found and the certificate confirms, one entry an instance.
 
-    latent: (B, k). objective: (B,) in original units. certified: (B,). free: (B,) dimension of the
-    set of optimal points (0 where not asked, not certified, or without shared slack). steps: (B,).
-    fallback: (B,) where the chosen solver's answer was not certified and the Clarabel pool tried.
+    latent: (B, k). objective: (B,) in original units. certified: (B,). steps: (B,). fallback: (B,)
+    where the chosen solver's answer was not certified and the Clarabel pool tried.
     """
 
     latent: Float[np.ndarray, "B k"]
     objective: Float[np.ndarray, " B"]
     certified: Bool[np.ndarray, " B"]
-    free: Int[np.ndarray, " B"]
     steps: Int[np.ndarray, " B"]
     fallback: Bool[np.ndarray, " B"]
 
@@ -90,13 +87,11 @@ def solve_certified(
     solver: Solver,
     centre: Float[np.ndarray, "B k"],
     scale: Float[np.ndarray, " B"],
-    suspect: Bool[np.ndarray, " B"] | None = None,
     largest_batch: int | None = None,
 ) -> CertifiedSolution:
     """Solve in w, z = centre + scale w, and keep an answer only with its recomputed certificate.
 
-    suspect: where the optimum may not be a single point and its dimension is wanted; None means
-    everywhere. largest_batch: see `slots.solve`.
+    largest_batch: see `slots.solve`.
     """
     recentred = problem.recentred(centre, scale)
     near = _near_sides(recentred)
@@ -116,18 +111,12 @@ def solve_certified(
         solution = solution.replaced(open_[better], retried.take(better))
         certificate = certify(recentred, solution)
         certified = certificate.holds(CERTIFIED)
-    free = np.zeros(problem.batch_size, np.int64)
-    wanted = certified if suspect is None else certified & suspect
-    if problem.slack is Slack.SHARED and wanted.any():
-        slack = np.broadcast_to(certificate.objective[:, None], problem.lower.shape)
-        free[wanted] = face_dimension(recentred.take(wanted), solution.take(wanted), slack[wanted])
     latent = np.clip(solution.uncentred(centre, scale).latent, problem.box_lower, problem.box_upper)
     offset = (problem.cost * centre).sum(-1)
     return CertifiedSolution(
         latent,
         scale * certificate.objective + offset,
         certified,
-        free,
         solution.steps,
         fallback,
     )
