@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-BLOCK = 32
+BLOCK = 16
 STEP = 8
 
 
@@ -43,6 +43,20 @@ def factor(matrices: Float[Array, "B k k"], least_pivot: float | None = None) ->
     coupling = _forward(first, matrices[:, half:, :half].mT)
     second = factor(matrices[:, half:, half:] - _product(coupling.mT, coupling), least_pivot)
     return Split(first, coupling, second)
+
+
+def bordered(
+    first: Factor,
+    border: Float[Array, "B k"],
+    corner: Float[Array, "B 1"],
+    least_pivot: float | None = None,
+) -> Split:
+    """The factor of [ A        border ]  from that of A.
+    [ border'  corner ]
+    """
+    coupling = _forward(first, border[..., None])
+    rest = corner[..., None] - (coupling**2).sum(1, keepdims=True)
+    return Split(first, coupling, factor(rest, least_pivot))
 
 
 def solve(factor: Factor, v: Float[Array, "B k"]) -> Float[Array, "B k"]:

@@ -20,7 +20,7 @@ LARGEST_BLOCK = 32
 # 600 x 250, half as fast at 784 x 500, where reading them takes longer than forming them again.
 KEPT_BYTES = 1 << 28
 KEPT_COLUMNS = 256
-KEPT_BLOCK = 64
+KEPT_BLOCK = 32
 
 
 PairProducts = tuple[Float[Array, "n _"], ...]

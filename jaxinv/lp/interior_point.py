@@ -44,6 +44,7 @@ LEAST_MARGIN = 0.5  # recentred programs have residuals of order one
 STEP_BACK = 0.995  # of the way to the boundary
 CENTRED = (0.1, 10.0)  # products m y are kept within these multiples of their target
 LONGER = 0.1  # how much longer a step a centrality corrector asks for
+LAST_DIGITS = 100.0  # times the tolerance; from here on, a step that does not help ends the matter
 
 
 class Chosen(NamedTuple):
@@ -52,6 +53,14 @@ class Chosen(NamedTuple):
     direction: Direction
     aim: Sides
     lengths: Float[Array, "B 2"]
+
+
+class Progress(NamedTuple):
+    """Where an instance stands, what is missing there, and that in units of the tolerance: (B,)."""
+
+    state: State
+    residuals: Residuals
+    distance: Float[Array, " B"]
 
 
 @partial(jax.jit, static_argnames="kind")
@@ -91,18 +100,36 @@ def advance(
     correctors: int,
     limit: int,
 ) -> State:
-    """Step until `enough` instances are finished (to the tolerance) or stuck."""
+    """Step until `enough` instances are finished or stuck.
 
-    def step(state: State) -> State:
+    Finished is who has reached the tolerance, or comes no nearer though it is close: rounding has
+    taken over there, and further steps lose digits. The certificate decides what that is worth.
+    """
+
+    def measured(state: State) -> Progress:
         residuals = _residuals(matrix, program, state, kind)
-        done = _converged(matrix, program, state, residuals, tolerance, kind) & state.running
-        moved = _moved(matrix, program, state, residuals, kind, correctors)
-        lost = ~jnp.isfinite(moved.latent).all(-1) | (moved.steps >= limit)
-        kept = _choose(done | lost | ~state.running, state, moved)
-        stuck = state.stuck | (lost & ~done & state.running)
-        return kept._replace(finished=state.finished | done, stuck=stuck)
+        return Progress(
+            state, residuals, _distance(matrix, program, state, residuals, kind) / tolerance
+        )
 
-    return jax.lax.while_loop(lambda state: (~state.running).sum() < enough, step, state)
+    def step(now: Progress) -> Progress:
+        running = now.state.running
+        moved = measured(_moved(matrix, program, now.state, now.residuals, kind, correctors))
+        lost = ~jnp.isfinite(moved.state.latent).all(-1) | (moved.state.steps > limit)
+        ended = ~lost & ~(moved.distance < now.distance) & (now.distance <= LAST_DIGITS)
+        kept = _choose(running & ~lost & ~ended, moved, now)
+        done = running & (ended | (kept.distance <= 1.0))
+        state = kept.state._replace(
+            finished=kept.state.finished | done, stuck=kept.state.stuck | (running & lost & ~done)
+        )
+        return kept._replace(state=state)
+
+    begin = measured(state)
+    begin = begin._replace(
+        state=state._replace(finished=state.finished | (state.running & (begin.distance <= 1.0)))
+    )
+    end = jax.lax.while_loop(lambda now: (~now.state.running).sum() < enough, step, begin)
+    return end.state
 
 
 def _moved(
@@ -179,15 +206,14 @@ def _residuals(matrix: DeviceMatrix, program: Program, state: State, kind: Slack
     )
 
 
-def _converged(
+def _distance(
     matrix: DeviceMatrix,
     program: Program,
     state: State,
     residuals: Residuals,
-    tolerance: Array,
     kind: Slack,
-) -> Bool[Array, " B"]:
-    """Complementarity and residuals within tolerance, as the certificate will measure them.
+) -> Float[Array, " B"]:
+    """The largest of complementarity and residuals, relative as the certificate measures them.
 
     A side may miss its equation by a little of its own margin: far sides are rounded coarsely.
     """
@@ -203,11 +229,8 @@ def _converged(
     way = state.margin.box_lower + state.margin.box_upper
     way = jnp.abs(state.latent) + jnp.where(left_over > NEGLIGIBLE * size[:, None], way, 0.0)
     gap = (state.margin * y).total() + (left_over * way).sum(-1)
-    return (
-        (gap <= tolerance * scale)
-        & (missing.largest() <= tolerance)
-        & (left_over.max(-1) <= tolerance * size)
-    )
+    dual = left_over.max(-1) / jnp.maximum(size, jnp.finfo(size.dtype).tiny)
+    return jnp.stack([gap / scale, missing.largest(), dual]).max(0)
 
 
 def _lengths(program: Program, state: State, direction: Direction) -> Float[Array, "B 2"]:

@@ -5,7 +5,6 @@ The equations stand in `interior_point`.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -60,15 +59,26 @@ def newton_matrix(matrix: DeviceMatrix, program: Program, state: State, kind: Sl
         # D- + D+ - e^2 / sigma, without the cancellation.
         row = ((a + b) ** 2 * ratio.lower * ratio.upper + row * ratio.slack) / sigma
     box = ratio.box_lower + ratio.box_upper
-    normal = matrix.normal(row) + jax.vmap(jnp.diag)(box)
-    if kind is Slack.SHARED:
-        coupling = jnp.concatenate([matrix.adjoint(e), sigma], -1)[:, None, :]
-        normal = jnp.concatenate([jnp.pad(normal, ((0, 0), (0, 0), (0, 1))), coupling], 1)
-    diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
-    unit = jnp.where(diagonal > 0, 1.0 / jnp.sqrt(diagonal), 1.0)
-    scaled = unit[:, :, None] * normal * unit[:, None, :]
+    normal = matrix.normal(row)
+    unit = _unit(jnp.diagonal(normal, axis1=-2, axis2=-1) + box)
+    # One pass over the matrices: the box is seen in the unit diagonal alone.
+    on_diagonal = jnp.eye(matrix.columns, dtype=bool)
+    one = jnp.where(unit > 0, 1.0, 0.0)[:, :, None]
+    scaled = jnp.where(on_diagonal, one, unit[:, :, None] * normal * unit[:, None, :])
     least_pivot = LEAST_PIVOT * float(jnp.finfo(unit.dtype).eps)
-    return Newton(ratio, e, sigma, row, box, unit, cholesky.factor(scaled, least_pivot))
+    factor = cholesky.factor(scaled, least_pivot)
+    if kind is Slack.SHARED:
+        of_slack = _unit(sigma)
+        coupling = unit * matrix.adjoint(e) * of_slack
+        factor = cholesky.bordered(factor, coupling, jnp.ones_like(sigma), least_pivot)
+        unit = jnp.concatenate([unit, of_slack], -1)
+    return Newton(ratio, e, sigma, row, box, unit, factor)
+
+
+def _unit(diagonal: Float[Array, "B q"]) -> Float[Array, "B q"]:
+    """What scales these diagonal entries to one; an empty row and column stays empty."""
+    positive = diagonal > 0
+    return jnp.where(positive, 1.0 / jnp.sqrt(jnp.where(positive, diagonal, 1.0)), 0.0)
 
 
 def direction_to(
