@@ -144,7 +144,7 @@ def measured(
         "median": float(np.quantile(error, 0.5)),
         "p90": float(np.quantile(error, 0.9)),
         "statuses": {status.name: count for status, count in found.counts().items()},
-        "programs_a_row": float(sum(np.mean(layer.steps) for layer in found.layers)),
+        "programs_a_row": float(sum(np.mean(np.asarray(layer.steps)) for layer in found.layers)),
         "seconds_a_row": round(seconds / len(x), 4),
     }
 

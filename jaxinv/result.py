@@ -15,7 +15,7 @@ from jaxinv.status import Status
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["tolerance", "active", "residual", "status", "undetermined", "steps"],
+    data_fields=["tolerance", "active", "residual", "status", "undetermined", "steps", "fallback"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class LayerReport:
     of rows that bound the layer's input from both sides. residual: max_j |phi(W z + b)_j - x_j|
     over the observed rows for the linear programs, the 2-norm over the active rows for least
     squares. undetermined: dimension the active rows leave free. steps: linear programs solved, or
-    refinements of the least squares.
+    refinements of the least squares. fallback: how many of them the method's solver did not certify
+    by itself, so that the Clarabel pool was asked.
     """
 
     tolerance: Float[Array, "*batch"]
@@ -35,6 +36,7 @@ class LayerReport:
     status: Int[Array, "*batch"]
     undetermined: Int[Array, "*batch"]
     steps: Int[Array, "*batch"]
+    fallback: Int[Array, "*batch"]
 
 
 @partial(

@@ -194,3 +194,39 @@ def test_slots_follow_the_memory_of_a_normal_matrix():
     assert slots.default_slots(20) >= slots.default_slots(500) >= 1
     assert slots.default_slots(20_000) == 1
     assert not jax.config.jax_enable_x64
+
+
+@pytest.mark.parametrize("slack", Slack)
+def test_the_units_of_the_unknowns_change_no_verdict(slack):
+    program = programs(np.random.default_rng(9), slack, 8)
+    unit = 10.0 ** np.linspace(-5, 5, COLUMNS)
+    other = replace(
+        program,
+        matrix=program.matrix * unit,
+        box_lower=program.box_lower / unit,
+        box_upper=program.box_upper / unit,
+        cost=program.cost * unit,
+    )
+    some = run_backend(other, jaxinv.InteriorPoint()).finished
+    assert some.sum() >= 2
+    program, other = program.take(some), other.take(some)
+    found = run_backend(program, jaxinv.InteriorPoint())
+    same = replace(found, latent=found.latent / unit)
+    assert certify(program, found).holds().all()
+    np.testing.assert_allclose(certify(other, same).dual, certify(program, found).dual, rtol=1e-6)
+    assert certify(other, run_backend(other, jaxinv.InteriorPoint())).holds().all()
+    # A reduced cost in the smallest column, which the largest ones would hide.
+    wrong = replace(found, lower_dual=found.lower_dual + 1e-4 * found.lower_dual.max())
+    assert not certify(program, wrong).holds().any()
+    assert not certify(other, replace(wrong, latent=same.latent)).holds().any()
+
+
+def test_a_row_says_how_often_the_pool_was_asked():
+    net = jaxinv.Generator.random((3, 8, 24), seed=0)
+    rng = np.random.default_rng(0)
+    x = np.asarray(net(rng.standard_normal((4, 3)))) + 1e-3 * rng.uniform(-1, 1, (4, 24))
+    hurried = jaxinv.invert(net, x, jaxinv.LinfLP(solver=jaxinv.InteriorPoint(steps=2)))
+    patient = jaxinv.invert(net, x, "linf")
+    assert all((np.asarray(layer.fallback) > 0).all() for layer in hurried.layers)
+    assert not any(np.asarray(layer.fallback).any() for layer in patient.layers)
+    assert hurried.ok.all()

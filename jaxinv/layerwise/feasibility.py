@@ -48,7 +48,7 @@ def first_feasible(
         open_ = np.flatnonzero(~fits)
         if open_.size:
             centre = program.centre(which[open_], eps[open_])
-            found = program.solve_from(problem.take(open_), centre, eps[open_])
+            found = program.solve_from(problem.take(open_), which[open_], centre, eps[open_])
             asked[which[open_]] += 1
             # A point speaks for itself, whatever its certificate; without one it is not feasible.
             slack = problem.take(open_).least_slack(np.nan_to_num(found.latent)).max(-1)

@@ -34,6 +34,7 @@ class LayerInput:
     undetermined: Int[np.ndarray, " B"]
     status: Int[np.ndarray, " B"]
     steps: Int[np.ndarray, " B"]
+    fallback: Int[np.ndarray, " B"]
 
 
 def where_realizable(
@@ -57,6 +58,7 @@ def where_realizable(
         undetermined=free,
         status=np.where(free > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED)),
         steps=np.full(len(live), least_squares.REFINEMENTS),
+        fallback=np.zeros(len(live), np.int64),
     )
 
 
@@ -95,6 +97,7 @@ def under_noise(
         undetermined=free,
         status=_status(accepted, free),
         steps=accepted.steps,
+        fallback=program.fallback,
     )
 
 

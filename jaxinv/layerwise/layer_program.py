@@ -1,7 +1,7 @@
 """One layer's linear programs for a batch: a centre for each, the backend, the certificate."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -31,12 +31,17 @@ class LayerProgram:
     """A batch of observations of one layer, and who solves their programs.
 
     An argument `which` (m,) names observations, one of them as often as there are tolerances to
-    try on it; tolerance is (m,) then.
+    try on it; tolerance is (m,) then. fallback: (B,) programs so far of which the solver's own
+    answer was not certified, so that the Clarabel pool was asked.
     """
 
     layer: Layer
     rows: Rows
     solver: Solver
+    fallback: Int[np.ndarray, " B"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fallback", np.zeros(self.batch_size, np.int64))
 
     @property
     def batch_size(self) -> int:
@@ -72,11 +77,12 @@ class LayerProgram:
     ) -> CertifiedSolution:
         """Solve for these rows at these tolerances; together: of one row, about how many."""
         problem = build(self.rows.take(which), tolerance)
-        return self.solve_from(problem, self.centre(which, tolerance), tolerance, together)
+        return self.solve_from(problem, which, self.centre(which, tolerance), tolerance, together)
 
     def solve_from(
         self,
         problem: IntervalLP,
+        which: Int[np.ndarray, " m"],
         centre: Centre,
         tolerance: Float[np.ndarray, " m"],
         together: int = 1,
@@ -115,8 +121,9 @@ class LayerProgram:
                 scale[left],
                 together * self.batch_size,
             )
-            for field in fields(found):
-                getattr(found, field.name)[left] = getattr(solved, field.name)
+            for part in fields(found):
+                getattr(found, part.name)[left] = getattr(solved, part.name)
+            np.add.at(self.fallback, which[left], solved.fallback)
         return found
 
 
@@ -145,9 +152,9 @@ def solve_twice(
         second = solve_certified(
             near, solver, found.latent[again], unit, largest_batch=largest_batch
         )
-        for field in fields(found):
+        for part in fields(found):
             kept = second.certified
-            getattr(found, field.name)[again[kept]] = getattr(second, field.name)[kept]
+            getattr(found, part.name)[again[kept]] = getattr(second, part.name)[kept]
     return found
 
 

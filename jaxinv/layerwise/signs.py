@@ -65,7 +65,7 @@ def _descend(program: LayerProgram, best: Best, open_: np.ndarray, must: bool) -
         positive = _positive(rows, best.latent[which])
         problem = signed_rows(rows, positive)
         centre = program.centre(which, best.tolerance[which])
-        solution = program.solve_from(problem, centre, best.tolerance[which])
+        solution = program.solve_from(problem, which, centre, best.tolerance[which])
         best.asked[which] += 1
         best.uncertified[which] += ~solution.certified
         residual = l1_residual(rows, np.nan_to_num(solution.latent))

@@ -93,4 +93,5 @@ def _report(found: LayerInput, live: np.ndarray, status: np.ndarray) -> LayerRep
         status=jnp.asarray(np.where(live, found.status, status)),
         undetermined=jnp.asarray(np.where(live, found.undetermined, 0)),
         steps=jnp.asarray(found.steps),
+        fallback=jnp.asarray(found.fallback),
     )

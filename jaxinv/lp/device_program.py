@@ -16,9 +16,9 @@ class DeviceMatrix(NamedTuple):
     pairs: PairProducts
 
     @property
-    def largest(self) -> Float[Array, "*batch"]:
-        """max |w_ij|, of each instance's matrix."""
-        return jnp.abs(self.rows).max((-2, -1))
+    def largest(self) -> Float[Array, "*batch k"]:
+        """The largest magnitude of each column."""
+        return jnp.abs(self.rows).max(-2)
 
     @property
     def columns(self) -> int:

@@ -222,15 +222,15 @@ def _distance(
     else:
         scale = jnp.maximum(state.margin.slack.sum(-1), program.floor)
     y = state.multiplier
-    size = matrix.largest * (y.lower + y.upper).max(-1)
+    size = matrix.largest * (y.lower + y.upper).max(-1, keepdims=True)
+    size = jnp.maximum(size, jnp.maximum(jnp.abs(program.cost), jnp.finfo(size.dtype).tiny))
     missing = residuals.sides / (state.margin + scale[:, None])
     # A reduced cost left over adds its way to the box to the gap, if it is not negligible.
     left_over = jnp.abs(residuals.latent)
     way = state.margin.box_lower + state.margin.box_upper
-    way = jnp.abs(state.latent) + jnp.where(left_over > NEGLIGIBLE * size[:, None], way, 0.0)
+    way = jnp.abs(state.latent) + jnp.where(left_over > NEGLIGIBLE * size, way, 0.0)
     gap = (state.margin * y).total() + (left_over * way).sum(-1)
-    dual = left_over.max(-1) / jnp.maximum(size, jnp.finfo(size.dtype).tiny)
-    return jnp.stack([gap / scale, missing.largest(), dual]).max(0)
+    return jnp.stack([gap / scale, missing.largest(), (left_over / size).max(-1)]).max(0)
 
 
 def _lengths(program: Program, state: State, direction: Direction) -> Float[Array, "B 2"]:

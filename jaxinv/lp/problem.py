@@ -200,7 +200,8 @@ def certify(problem: IntervalLP, solution: LPSolution) -> Certificate:
     The multipliers are first made feasible in the slack's dual constraint: for SHARED they are
     scaled down to sum_j (a_j y-_j + b_j y+_j) <= 1, for SEPARATE row by row. The reduced cost
     r = cost - W'(y- - y+) is then absorbed by the box where it is finite; what is left is `dual`,
-    in units of the largest term of W'(y- + y+).
+    column by column in units of max_j |w_jc| max_j (y-_j + y+_j), so that it is what it is whatever
+    the units of z.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         z = np.clip(solution.latent, problem.box_lower, problem.box_upper)
@@ -214,16 +215,16 @@ def certify(problem: IntervalLP, solution: LPSolution) -> Certificate:
             y_lower, y_upper = (y / np.maximum(price, 1.0) for y in (y_lower, y_upper))
         objective, primal = _objective(problem, z)
         reduced = problem.cost - problem.apply_adjoint(y_lower - y_upper)
-        size = np.abs(problem.matrix).max(axis=(-2, -1)) * (y_lower + y_upper).max(-1)
-        size = np.maximum(size, 1e-300)
+        size = np.abs(problem.matrix).max(-2) * (y_lower + y_upper).max(-1, keepdims=True)
+        size = np.maximum(size, np.maximum(np.abs(problem.cost), 1e-300))
         bound = np.where(reduced > 0, problem.box_lower, problem.box_upper)
         # A reduced cost of rounding size times a far bound would only blow up the gap.
-        free = ~np.isfinite(bound) | (np.abs(reduced) <= NEGLIGIBLE * size[:, None])
+        free = ~np.isfinite(bound) | (np.abs(reduced) <= NEGLIGIBLE * size)
         dual_value = (
             np.where(has_lower, problem.lower, 0.0) * y_lower
             - np.where(has_upper, problem.upper, 0.0) * y_upper
         ).sum(-1) + (reduced * np.where(free, z, bound)).sum(-1)
-        dual = np.where(free, np.abs(reduced), 0.0).max(-1) / size
+        dual = np.where(free, np.abs(reduced) / size, 0.0).max(-1)
         # Without slack the objective has no natural zero: rows of order one are its scale.
         unit = np.linalg.norm(problem.cost, axis=-1) if problem.slack is Slack.NONE else 0.0
         scale = np.maximum(np.maximum(np.abs(objective), problem.floor), unit)
