@@ -99,11 +99,15 @@ def inspect(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    require_gpu: Annotated[
+        bool, typer.Option("--require-gpu", help="Fail, and say why, where JAX has no GPU.")
+    ] = False,
+) -> None:
     """Check versions, devices, float64 and the solvers on this machine."""
     from jaxinv.cli.doctor import run
 
-    healthy = run(Console())
+    healthy = run(Console(), require_gpu)
     raise typer.Exit(0 if healthy else 1)
 
 
