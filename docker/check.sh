@@ -75,7 +75,7 @@ if run "$image" doctor --require-gpu | tee "$work/doctor"; then
 fi
 grep -q "FAILED a GPU is required" "$work/doctor"
 
-run "$image" demo --rows 1
+run "$image" demo --rows 1 --generator mnist-relu-20-60-784
 [ -s "$work/files/jaxinv-demo.png" ]
 
 net=mnist-leaky-20-200-500-784

@@ -33,11 +33,14 @@ def demo(
     rows: Annotated[int, typer.Option(min=1, help="Observations a generator.")] = 8,
     noise: Annotated[float, typer.Option(min=0.0, help="Uniform noise, +- this much.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of the codes and of the noise.")] = 0,
+    generator: Annotated[
+        list[str] | None, typer.Option(help="Only this shipped generator; may be repeated.")
+    ] = None,
 ) -> None:
     """Invert noisy digits through the shipped generators: a table, and a picture."""
     from jaxinv.cli.demo import run
 
-    run(out, rows, noise, seed, Console())
+    run(out, rows, noise, seed, generator or (), Console())
 
 
 @app.command()
