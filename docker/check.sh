@@ -11,9 +11,7 @@ skip() {
 }
 
 image=jaxinv-check
-kept=${XDG_CACHE_HOME:-$HOME/.cache}/jaxinv # keeps the base for the next time
-mkdir -p "$kept"
-work=$(mktemp -d "$kept/check.XXXXXX")
+work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/files"
 chmod a+rwx "$work/files" # the image's user is not ours
@@ -30,8 +28,11 @@ else
         command -v "$program" >"$work/why" || skip "neither Docker's engine nor $program is here"
     done
     export CONTAINERS_CONF=$PWD/docker/containers.conf
-    engine=(podman --root "$work/root" --runroot "$work/run")
-    trap '"${engine[@]}" image umount --all >"$work/why" 2>&1; rm -rf "$work"' EXIT
+    kept=${XDG_CACHE_HOME:-$HOME/.cache}/jaxinv # the base stays there for the next time
+    mkdir -p "$kept"
+    layers=$(mktemp -d "$kept/layers.XXXXXX")
+    engine=(podman --root "$layers/root" --runroot "$layers/run")
+    trap '"${engine[@]}" image umount --all >"$work/why" 2>&1; rm -rf "$work" "$layers"' EXIT
     [ -s "$kept/base.tar" ] || docker/base.sh "$kept/base.tar" >"$work/why" 2>&1 ||
         skip "debootstrap: $(tail -1 "$work/why")"
     "${engine[@]}" import --quiet "$kept/base.tar" localhost/base >"$work/why" 2>&1 ||
@@ -40,29 +41,30 @@ else
         skip "podman cannot run a container: $(tail -1 "$work/why")"
 
     # What pip needs on this host is mounted while building and reaches no layer.
-    authorities=${PIP_CERT:-${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}
-    here=(--volume "$authorities:/etc/ssl/certs/ca-certificates.crt:ro"
+    authorities=/etc/ssl/certs/ca-certificates.crt
+    here=(--volume "${PIP_CERT:-${SSL_CERT_FILE:-$authorities}}:$authorities:ro"
         --volume "$work/pip.conf:/etc/pip.conf:ro")
     {
-        printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n'
+        printf '[global]\ncert = %s\n' "$authorities"
         for key in index-url proxy; do
             value=$(python3 -m pip config get "global.$key" 2>"$work/why") && echo "$key = $value"
         done
     } >"$work/pip.conf" || true
-    "${engine[@]}" run --rm --network host "${here[@]}" localhost/base bash -c \
-        'python3 -m venv /venv && /venv/bin/pip download -q --no-deps -d /tmp hatchling' \
+    # shellcheck disable=SC2016 # the container expands it
+    "${engine[@]}" run --rm --network host "${here[@]}" localhost/base sh -c \
+        'python3 "$(echo /usr/share/python-wheels/pip-*)/pip" download --no-deps --dest /tmp hatchling' \
         >"$work/why" 2>&1 || skip "pip reaches no index: $(tail -1 "$work/why")"
     "${engine[@]}" build --isolation chroot --pull=never --format docker "${here[@]}" \
         --build-arg BASE_IMAGE=localhost/base --file docker/Dockerfile --tag "$image" .
 
     inside=$("${engine[@]}" image mount "$image")
-    [ ! -s "$inside/etc/pip.conf" ]
-    tar --extract --to-stdout --file "$kept/base.tar" ./etc/ssl/certs/ca-certificates.crt |
-        cmp - "$inside/etc/ssl/certs/ca-certificates.crt"
     "${engine[@]}" history --no-trunc "$image" >"$work/history"
     sed -n 's/^\(nameserver\|index-url =\|proxy =\) //p' /etc/resolv.conf "$work/pip.conf" >"$work/ours"
-    if grep -rFf "$work/ours" "$inside/etc" "$inside/home" "$work/history"; then
-        echo "an address of this host is in the image" && exit 1
+    if [ -s "$inside/etc/pip.conf" ] ||
+        ! tar --extract --to-stdout --file "$kept/base.tar" ".$authorities" |
+            cmp - "$inside$authorities" ||
+        grep -rFf "$work/ours" "$inside/etc" "$inside/home" "$work/history"; then
+        echo "something of this host is in the image" && exit 1
     fi
 fi
 
