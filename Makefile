@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint types contracts pytest pins clean
+.PHONY: demo test check lint types contracts pytest dist container pins clean
 
 demo: .venv/base
 	$(BIN)/jaxinv demo
@@ -14,6 +14,9 @@ check: lint types contracts
 lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	[ ! -x $(BIN)/hadolint ] || $(BIN)/hadolint docker/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 types: .venv/test
 	$(BIN)/mypy
@@ -23,6 +26,15 @@ contracts: .venv/test
 
 pytest: .venv/test
 	$(BIN)/pytest
+
+# The source archive, and from it the wheel.
+dist: .venv/base
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+
+# The image, built and used where an engine is; elsewhere it says what it skipped.
+container:
+	docker/check.sh
 
 .venv/base: requirements/base.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -39,6 +51,9 @@ PIN := uv pip compile pyproject.toml --universal --python-version 3.11 --generat
 pins:
 	$(PIN) requirements/build.in --output-file requirements/base.txt
 	$(PIN) requirements/build.in --extra test --output-file requirements/test.txt
+	for cuda in cuda12 cuda13; do \
+	$(PIN) requirements/build.in --extra $$cuda --constraint requirements/base.txt --no-annotate \
+	--output-file requirements/$$cuda.txt; done
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -33,11 +33,14 @@ def demo(
     rows: Annotated[int, typer.Option(min=1, help="Observations a generator.")] = 8,
     noise: Annotated[float, typer.Option(min=0.0, help="Uniform noise, +- this much.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of the codes and of the noise.")] = 0,
+    generator: Annotated[
+        list[str] | None, typer.Option(help="Only this shipped generator; may be repeated.")
+    ] = None,
 ) -> None:
     """Invert noisy digits through the shipped generators: a table, and a picture."""
     from jaxinv.cli.demo import run
 
-    run(out, rows, noise, seed, Console())
+    run(out, rows, noise, seed, generator or (), Console())
 
 
 @app.command()
@@ -99,11 +102,15 @@ def inspect(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    require_gpu: Annotated[
+        bool, typer.Option("--require-gpu", help="Fail, and say why, where JAX has no GPU.")
+    ] = False,
+) -> None:
     """Check versions, devices, float64 and the solvers on this machine."""
     from jaxinv.cli.doctor import run
 
-    healthy = run(Console())
+    healthy = run(Console(), require_gpu)
     raise typer.Exit(0 if healthy else 1)
 
 

@@ -1,6 +1,7 @@
 """`jaxinv demo`: codes recovered from noisy digits through the shipped generators."""
 
 import time
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -40,10 +41,17 @@ class Trial(NamedTuple):
     methods: tuple[str, ...]
 
 
-def run(out: Path, rows: int, noise: float, seed: int, console: Console) -> None:
+def run(
+    out: Path, rows: int, noise: float, seed: int, names: Sequence[str], console: Console
+) -> None:
+    """Invert through the shipped generators of these names, all of them where there is none."""
+    shipped = shipped_generators()
+    for name in names:
+        if name not in shipped:
+            raise ValueError(f"{name} is not a shipped generator: {', '.join(shipped)}")
     console.print(f"{rows} images a generator and input; noise uniform in +-{noise:g}")
     panels: list[list[Panel]] = []
-    for name in shipped_generators():
+    for name in names or shipped:
         generator = load_generator(name)
         table = Table(title=name, title_justify="left", title_style="bold", pad_edge=False)
         for heading, width in COLUMNS.items():

@@ -8,20 +8,27 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from jaxinv.cli.gpu import missing, this_host
 from jaxinv.generator import Generator
 from jaxinv.invert import invert
 
 PACKAGES = ("jaxinv", "jax", "jaxlib", "numpy", "scipy", "clarabel", "cvxpy", "optax")
 
 
-def run(console: Console) -> bool:
-    """Print what is found; returns whether float64 and both solvers work."""
+def run(console: Console, require_gpu: bool = False) -> bool:
+    """Print what is found; returns whether float64 and both solvers work, on a GPU if required."""
     console.print(
         f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"
     )
     console.print(", ".join(f"{name} {version(name)}" for name in PACKAGES))
-    for device in jax.devices():
+    devices = _devices(console)
+    for device in devices:
         console.print(f"device {device.id}: {device.platform} {device.device_kind}")
+    if require_gpu and not any(device.platform == "gpu" for device in devices):
+        _failed(console, f"a GPU is required and JAX has none. {missing(this_host())}")
+        return False
+    if not devices:
+        return False
     generator = Generator.random((5, 20, 60), seed=0)
     latent = np.random.default_rng(1).standard_normal((4, 5))
     observations = np.asarray(generator(latent))
@@ -33,3 +40,18 @@ def run(console: Console) -> bool:
     for what, passed in checks.items():
         console.print(f"[{'green' if passed else 'red'}]{'ok' if passed else 'FAILED'}[/] {what}")
     return all(bool(passed) for passed in checks.values())
+
+
+def _devices(console: Console) -> list[jax.Device]:
+    """JAX's devices; none, and a sentence, where JAX_PLATFORMS names only what is not there."""
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX asserts where a known platform is absent
+        platforms = this_host().platforms
+        _failed(console, f"JAX has no device with JAX_PLATFORMS={platforms!r}. {error}".strip())
+        return []
+
+
+def _failed(console: Console, sentence: str) -> None:
+    console.print("[red]FAILED[/]", end=" ")
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
