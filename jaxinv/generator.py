@@ -27,6 +27,12 @@ class Activation:
 
     phi(u) = max(u, 0) + slope min(u, 0) for the piecewise linear ones (slope 0 for ReLU, 1 for the
     identity), 1 / (1 + e^-u) for the sigmoid.
+
+    >>> leaky = jaxinv.Activation.parse("leaky_relu:0.1")
+    >>> leaky.kind, leaky.slope, str(leaky)
+    ('leaky_relu', 0.1, 'leaky_relu:0.1')
+    >>> jaxinv.Activation.parse("sigmoid").range
+    (0.0, 1.0)
     """
 
     kind: str
@@ -34,6 +40,11 @@ class Activation:
 
     @classmethod
     def parse(cls, name: "str | Activation") -> "Activation":
+        """The activation of that name; raises ValueError where there is none.
+
+        >>> jaxinv.Activation.parse("tanh").squashing
+        True
+        """
         if isinstance(name, Activation):
             return name
         if not isinstance(name, str):
@@ -65,7 +76,12 @@ class Activation:
         return jnp.where(u > 0, u, self.slope * u) if self.kind != "identity" else u
 
     def derivative(self, u: Array) -> Array:
-        """phi'(u), with phi'(0) = slope at a kink."""
+        """phi'(u), with phi'(0) = slope at a kink.
+
+        >>> phi = jaxinv.Activation.parse("leaky_relu:0.5")
+        >>> phi.derivative(np.array([-1.0, 0.0, 1.0])).tolist()
+        [0.5, 0.5, 1.0]
+        """
         if self.kind == "sigmoid":
             return jax.nn.sigmoid(u) * jax.nn.sigmoid(-u)
         if self.kind == "tanh":
@@ -87,7 +103,12 @@ def _expected() -> str:
 )
 @dataclass(frozen=True)
 class Layer:
-    """One layer, x = phi(W z + b), with W of shape (n_i, n_{i-1}) and b of shape (n_i,)."""
+    """One layer, x = phi(W z + b), with W of shape (n_i, n_{i-1}) and b of shape (n_i,).
+
+    >>> layer = jaxinv.Generator.from_layers([(np.eye(4, 2), None, "relu")]).layers[0]
+    >>> layer.width, layer.width_in, layer.expansion
+    (4, 2, 2.0)
+    """
 
     weight: Float[Array, "n k"]
     bias: Float[Array, " n"]
@@ -95,10 +116,12 @@ class Layer:
 
     @property
     def width(self) -> int:
+        """n_i, how many values the layer gives."""
         return int(self.weight.shape[0])
 
     @property
     def width_in(self) -> int:
+        """n_{i-1}, how many values the layer takes."""
         return int(self.weight.shape[1])
 
     @property
@@ -107,7 +130,14 @@ class Layer:
         return self.width / self.width_in
 
     def preactivation(self, z: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
-        """u = W z + b."""
+        """u = W z + b.
+
+        >>> import jax
+        >>> layer = jaxinv.Generator.from_layers([([[1.0], [-1.0]], [0.5, 0.5], "relu")]).layers[0]
+        >>> with jax.enable_x64(True):  # a generator's own call sets it, a layer's does not
+        ...     layer.preactivation(np.array([2.0])).tolist(), layer(np.array([2.0])).tolist()
+        ([2.5, -1.5], [2.5, -0.0])
+        """
         return jnp.matmul(z, self.weight.T, precision="highest") + self.bias
 
     def __call__(self, z: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
@@ -117,7 +147,14 @@ class Layer:
 @partial(jax.tree_util.register_dataclass, data_fields=["layers"], meta_fields=[])
 @dataclass(frozen=True)
 class Generator:
-    """A stack of layers, first to last; `g(z)` maps latents (k,) or (B, k) to (n,) or (B, n)."""
+    """A stack of layers, first to last; `g(z)` maps latents (k,) or (B, k) to (n,) or (B, n).
+
+    >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+    >>> g
+    Generator(2 -> 8 relu, 20 relu)
+    >>> g([0.5, -1.0]).shape, g(np.zeros((3, 2))).shape
+    ((20,), (3, 20))
+    """
 
     layers: tuple[Layer, ...]
 
@@ -128,6 +165,10 @@ class Generator:
         W has shape (n_i, n_{i-1}), b shape (n_i,) or is None. Squashing activations (sigmoid,
         tanh) and the identity may stand anywhere. Raises ValueError where shapes do not chain or
         an entry is not a finite real number.
+
+        >>> layers = [([[1.0], [-1.0]], None, "leaky_relu:0.1"), ([[1.0, 1.0]], [2.0], "tanh")]
+        >>> jaxinv.Generator.from_layers(layers).widths
+        (1, 2, 1)
         """
         built: list[Layer] = []
         for number, triple in enumerate(layers, start=1):
@@ -140,7 +181,11 @@ class Generator:
 
     @classmethod
     def random(cls, widths: Iterable[int], seed: int = 0, activation: str = "relu") -> "Generator":
-        """Draw W_i with entries N(0, 1/n_i) and no bias, widths = (k, n_1, ..., n_d)."""
+        """Draw W_i with entries N(0, 1/n_i) and no bias, widths = (k, n_1, ..., n_d).
+
+        >>> jaxinv.Generator.random((2, 8, 20), seed=0, activation="leaky_relu:0.1").depth
+        2
+        """
         widths = tuple(int(n) for n in widths)
         if len(widths) < 2 or min(widths) < 1:
             raise ValueError(f"widths {widths} must be two or more positive numbers, k first")
@@ -152,13 +197,30 @@ class Generator:
 
     @classmethod
     def from_torch(cls, module: Any) -> "Generator":
-        """Build a generator from a live torch.nn module in eval mode; see `formats.torch`."""
+        """Build a generator from a live torch.nn module in eval mode; see `formats.torch`.
+
+        >>> from torch import nn
+        >>> module = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 20))
+        >>> jaxinv.Generator.from_torch(module.eval())
+        Generator(2 -> 8 relu, 20 identity)
+        """
         # torch and onnx are extras: their readers are imported when they are asked for.
         return import_module("jaxinv.formats.torch").from_torch(module)
 
     @classmethod
     def from_onnx(cls, path: Any) -> "Generator":
-        """Build a generator from an .onnx file; see `formats.onnx`."""
+        """Build a generator from an .onnx file; see `formats.onnx`.
+
+        >>> from onnx import helper, numpy_helper, save_model
+        >>> weight = numpy_helper.from_array(np.ones((20, 2), np.float32), "W")
+        >>> names = [helper.make_tensor_value_info(name, 1, None) for name in ("z", "x")]
+        >>> gemm = helper.make_node("Gemm", ["z", "W"], ["u"], transB=1)
+        >>> relu = helper.make_node("Relu", ["u"], ["x"])
+        >>> graph = helper.make_graph([gemm, relu], "net", names[:1], names[1:], [weight])
+        >>> save_model(helper.make_model(graph), "net.onnx")
+        >>> jaxinv.Generator.from_onnx("net.onnx")
+        Generator(2 -> 20 relu)
+        """
         return import_module("jaxinv.formats.onnx").load(path)
 
     @property
@@ -168,14 +230,17 @@ class Generator:
 
     @property
     def latent_size(self) -> int:
+        """k, the length of a latent."""
         return self.widths[0]
 
     @property
     def observation_size(self) -> int:
+        """n, the length of an observation."""
         return self.widths[-1]
 
     @property
     def depth(self) -> int:
+        """d, the number of layers."""
         return len(self.layers)
 
     def __call__(self, latent: Any) -> Array:
@@ -184,12 +249,23 @@ class Generator:
             return _forward(self, self._checked_latent(latent))
 
     def outputs(self, latent: Any) -> tuple[Array, ...]:
-        """The outputs of every layer, first to last; the last one is G(z)."""
+        """The outputs of every layer, first to last; the last one is G(z).
+
+        >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+        >>> [output.shape for output in g.outputs(np.ones(2))]
+        [(8,), (20,)]
+        """
         with jax.enable_x64(True):
             return _outputs(self, self._checked_latent(latent))
 
     def jacobian(self, latent: Any) -> Array:
-        """J = D_d W_d ... D_1 W_1 at z, D_i = diag(phi_i'(u_i)): (n, k) or, batched, (B, n, k)."""
+        """J = D_d W_d ... D_1 W_1 at z, D_i = diag(phi_i'(u_i)): (n, k) or, batched, (B, n, k).
+
+        >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+        >>> z = np.ones(2)
+        >>> np.allclose(np.asarray(g.jacobian(z)) @ z, g(z))  # piecewise linear, without biases
+        True
+        """
         with jax.enable_x64(True):
             return _jacobian(self, self._checked_latent(latent))
 

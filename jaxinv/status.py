@@ -4,7 +4,15 @@ from enum import IntEnum
 
 
 class Status(IntEnum):
-    """What was found for one observation; `sentence` says what it means and what to do."""
+    """What was found for one observation; `sentence` says what it means and what to do.
+
+    >>> jaxinv.Status(5)
+    <Status.BAD_INPUT: 5>
+    >>> jaxinv.Status.BAD_INPUT.sentence
+    'The observation holds NaN or infinity, or nothing of it is observed.'
+    >>> jaxinv.Status.UNDERDETERMINED.has_latent
+    True
+    """
 
     SOLVED = 0
     UNDERDETERMINED = 1
@@ -16,6 +24,7 @@ class Status(IntEnum):
 
     @property
     def sentence(self) -> str:
+        """What the status means, and what to do."""
         return _SENTENCES[self]
 
     @property

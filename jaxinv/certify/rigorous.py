@@ -47,6 +47,13 @@ def rigorous_radius(
     and no other (for another estimate add its distance to the centre). bound: a number, or (n,).
     The radius is infinite, and the centre NaN, where the certified rows do not suffice. Raises
     ValueError where a shape does not fit or the bound is not positive and finite.
+
+    >>> g = jaxinv.Generator.random((2, 8, 200), seed=0)
+    >>> noise = np.random.default_rng(0).uniform(-1e-4, 1e-4, 200)
+    >>> x = np.asarray(g(np.ones(2))) + noise
+    >>> centre, radius = jaxinv.rigorous_radius(g, x, 1e-4)
+    >>> (abs(centre - 1.0) <= radius).tolist(), bool((radius < 0.01).all())
+    ([True, True], True)
     """
     x = np.asarray(observations, dtype=np.float64)
     rows = np.atleast_2d(x)
