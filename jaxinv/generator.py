@@ -1,10 +1,5 @@
-"""Feed-forward generators G(z) = phi_d(W_d ... phi_1(W_1 z + b_1) ... + b_d), evaluated in float64.
+"""Feed-forward generators G(z) = phi_d(W_d ... phi_1(W_1 z + b_1) ... + b_d), in float64."""
 
-Every activation here is monotone and acts entry by entry, so a layer's output bounds its
-pre-activation: that is all that inversion one layer at a time needs.
-"""
-
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -17,83 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-_LEAKY = re.compile(r"leaky_relu:(\d*\.?\d+(?:[eE][-+]?\d+)?)")
-_PLAIN = ("relu", "identity", "sigmoid", "tanh")
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An entrywise monotone map, named as users write it: "relu", "leaky_relu:0.1", "tanh", ...
-
-    phi(u) = max(u, 0) + slope min(u, 0) for the piecewise linear ones (slope 0 for ReLU, 1 for the
-    identity), 1 / (1 + e^-u) for the sigmoid.
-
-    >>> leaky = jaxinv.Activation.parse("leaky_relu:0.1")
-    >>> leaky.kind, leaky.slope, str(leaky)
-    ('leaky_relu', 0.1, 'leaky_relu:0.1')
-    >>> jaxinv.Activation.parse("sigmoid").range
-    (0.0, 1.0)
-    """
-
-    kind: str
-    slope: float = 0.0
-
-    @classmethod
-    def parse(cls, name: "str | Activation") -> "Activation":
-        """The activation of that name; raises ValueError where there is none.
-
-        >>> jaxinv.Activation.parse("tanh").squashing
-        True
-        """
-        if isinstance(name, Activation):
-            return name
-        if not isinstance(name, str):
-            raise ValueError(f"activation {name!r} is not a name; expected one of {_expected()}")
-        leaky = _LEAKY.fullmatch(name)
-        if leaky and 0.0 < float(leaky[1]) < 1.0:
-            return cls("leaky_relu", float(leaky[1]))
-        if name in _PLAIN:
-            return cls(name, 1.0 if name == "identity" else 0.0)
-        raise ValueError(f"activation {name!r} is not known; expected one of {_expected()}")
-
-    @property
-    def squashing(self) -> bool:
-        """Whether the range is a bounded open interval (sigmoid, tanh)."""
-        return self.kind in ("sigmoid", "tanh")
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """The closure of the set of values the activation takes."""
-        return {"relu": (0.0, np.inf), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}.get(
-            self.kind, (-np.inf, np.inf)
-        )
-
-    def __call__(self, u: Array) -> Array:
-        if self.kind == "sigmoid":
-            return jax.nn.sigmoid(u)
-        if self.kind == "tanh":
-            return jnp.tanh(u)
-        return jnp.where(u > 0, u, self.slope * u) if self.kind != "identity" else u
-
-    def derivative(self, u: Array) -> Array:
-        """phi'(u), with phi'(0) = slope at a kink.
-
-        >>> phi = jaxinv.Activation.parse("leaky_relu:0.5")
-        >>> phi.derivative(np.array([-1.0, 0.0, 1.0])).tolist()
-        [0.5, 0.5, 1.0]
-        """
-        if self.kind == "sigmoid":
-            return jax.nn.sigmoid(u) * jax.nn.sigmoid(-u)
-        if self.kind == "tanh":
-            return 1.0 - jnp.tanh(u) ** 2
-        return jnp.where(u > 0, 1.0, self.slope)
-
-    def __str__(self) -> str:
-        return f"leaky_relu:{self.slope!r}" if self.kind == "leaky_relu" else self.kind
-
-
-def _expected() -> str:
-    return ", ".join((*map(repr, _PLAIN), "'leaky_relu:C' with 0 < C < 1"))
+from jaxinv.activation import Activation
 
 
 @partial(

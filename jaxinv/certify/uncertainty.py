@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
+from jaxinv.activation import Activation
 from jaxinv.certify.identifiability import observed_rows
 from jaxinv.generator import Generator
 from jaxinv.result import Inversion
@@ -147,13 +148,11 @@ def _cell(
             gradients.append(product)
             slope = np.where(u > 0, 1.0, layer.activation.slope)
         else:
-            slope = _smooth_slope(layer.activation.kind, np.asarray(output))
+            slope = _smooth_slope(layer.activation, np.asarray(output))
         product, point = slope[:, None] * product, np.asarray(output)
     return values, gradients, point, product
 
 
-def _smooth_slope(kind: str, output: np.ndarray) -> np.ndarray:
+def _smooth_slope(activation: Activation, output: np.ndarray) -> np.ndarray:
     """phi' as a function of phi for the activations without a kink."""
-    if kind == "sigmoid":
-        return output * (1.0 - output)
-    return 1.0 - output**2 if kind == "tanh" else np.ones_like(output)
+    return activation.slope_of_output(output) if activation.squashing else np.ones_like(output)
