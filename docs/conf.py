@@ -1,10 +1,16 @@
 """The documentation: `make docs` builds it into docs/_build/html, warnings being errors."""
 
+import os
 import sys
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 import jaxinv
 
+# Pages that run `jaxinv` run this environment's, eighty columns wide.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ["COLUMNS"] = "80"
 sys.path.insert(0, str(Path(__file__).parent))  # the two extensions beside this file
 
 project = "jaxinv"
@@ -30,6 +36,7 @@ nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"
 
 autodoc_typehints = "none"  # docstrings say shapes and units
 autodoc_member_order = "bysource"
@@ -39,6 +46,27 @@ add_module_names = False
 default_role = "literal"
 smartquotes = False
 html_math_renderer = "mathml"
+
+# Files of the repository that are pages here as well, and what their links are called here.
+PAGES = {
+    "docs/": "",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
+    "CITATION.cff": "../CITATION.cff",
+    "benchmarks/README.md": "benchmarks.md",
+}
+
+
+def links_to_pages(app: Sphinx, path: Path, parent: str, content: list[str]) -> None:
+    """Let an included file's links lead to pages instead of files."""
+    for file, page in PAGES.items():
+        content[0] = content[0].replace(f"]({file}", f"]({page}")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("include-read", links_to_pages)
+
 
 html_theme = "furo"
 html_title = "jaxinv"
