@@ -119,16 +119,21 @@ def error_bound(
         ||z - z*||_p <= noise prod_i 2 / c_p(W_i[A_i])
 
     with A_i the rows whose clean value exceeds tolerance_i + noise_i (derivation: this module's
-    head). "linf" is Theorem 3 for Algorithm 1, whose tolerances lie on the grid initial_tolerance *
-    growth^t, anew at each layer; growth defaults to 1.2, initial_tolerance to 1e-6 of the largest
-    value seen. "l1" is Theorem 4 and "l2" Corollary 1, for programs whose threshold at layer i lies
-    between `noise` and `tolerance` of that layer's `LayerBound`; growth, their ratio, defaults to
-    1, and initial_tolerance to 0. least_squares ("l2" only): for least squares over the active
-    rows, noise instead of 2 noise at each layer. solver_error: by how much a solver's answer may
-    miss rows and optimum together, in the p-norm. effort: as in `lower_bound`.
+    head).
 
-    latent: (k,); noise in units of the observation. Raises ValueError for a latent of another
-    shape, a negative or non-finite number, growth below 1, or an unknown norm.
+    "linf" is Theorem 3 for Algorithm 1, whose tolerances lie on the grid initial_tolerance *
+    growth^t, anew at each layer; growth defaults to 1.2, initial_tolerance to 1e-6 of the largest
+    value seen.
+
+    "l1" is Theorem 4 and "l2" Corollary 1, for programs whose threshold at layer i lies between
+    `noise` and `tolerance` of that layer's `LayerBound`; growth, their ratio, defaults to 1, and
+    initial_tolerance to 0.
+
+    latent: (k,). noise: in units of the observation. least_squares: "l2" only, for least squares
+    over the active rows: noise instead of 2 noise at each layer. solver_error: by how much a
+    solver's answer may miss rows and optimum together, in the p-norm. effort: as in `lower_bound`.
+    Raises ValueError for a latent of another shape, a negative or non-finite number, growth below
+    1, or an unknown norm.
 
     >>> from jaxinv.certify import error_bound
     >>> g = jaxinv.Generator.random((2, 20, 200), seed=0)

@@ -68,12 +68,12 @@ class SampledUpperEstimate:
 def lower_bound(weight: Any, norm: Norm, effort: Effort = "fast") -> LowerBound:
     r"""A proven lower bound of c_p = min_z ||W z||_p / ||z||_p (Assumptions 1 and 2).
 
-    W has shape (m, k): a weight matrix, or its active rows. "fast" takes the pseudo-inverse as L,
-    which is at least as good as sigma_min / sqrt(m) for p = inf and sigma_min / sqrt(k) for p = 1.
-    "thorough" gives the exact c_inf by k linear programs; the exact c_1 by up to 2^(k-1) programs
-    for k <= 8, and for k m <= 3,000 the best L by one program. p = 2 is exact either way: sigma_min
-    less the rounding of the decomposition. Raises ValueError for a weight that is no finite matrix
-    and for an unknown norm or effort.
+    weight: W, (m, k), a weight matrix or its active rows. effort: "fast" takes the pseudo-inverse
+    as L, which is at least as good as sigma_min / sqrt(m) for p = inf and sigma_min / sqrt(k) for
+    p = 1. "thorough" gives the exact c_inf by k linear programs; the exact c_1 by up to 2^(k-1)
+    programs for k <= 8, and for k m <= 3,000 the best L by one program. p = 2 is exact either way:
+    sigma_min less the rounding of the decomposition. Raises ValueError for a weight that is no
+    finite matrix and for an unknown norm or effort.
 
     >>> from jaxinv.certify import lower_bound
     >>> weight = np.array([[2.0, 0.0], [0.0, 3.0], [1.0, 1.0]])
