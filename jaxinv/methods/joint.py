@@ -21,8 +21,8 @@ class LevenbergMarquardt:
     homotopy); 0 leaves the ReLU as it is. lanes: runs computed together; None chooses by memory.
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
-    >>> jaxinv.invert(g, g(np.ones((3, 2))), jaxinv.LevenbergMarquardt(restarts=4))
-    Inversion(latent (3, 2): 3 SOLVED)
+    >>> jaxinv.invert(g, g(np.ones((3, 2))), jaxinv.LevenbergMarquardt(restarts=4)).counts()
+    {<Status.SOLVED: 0>: 3}
     """
 
     restarts: int = 8
