@@ -41,7 +41,7 @@ _SENTENCES = {
     ),
     Status.INEXACT: (
         "A latent was found, but the generator does not reproduce the observation from it to the "
-        "stated tolerance; for noisy observations use a method made for noise, such as 'linf'."
+        "stated tolerance or noise; for noisy observations use 'auto', and state the noise level."
     ),
     Status.TOLERANCE_EXHAUSTED: (
         "No tolerance up to the largest observation made the layer's linear program feasible; "
