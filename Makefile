@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint types contracts pytest dist container pins clean
+.PHONY: demo test check lint types contracts pytest docs dist container pins clean
 
 demo: .venv/base
 	$(BIN)/jaxinv demo
@@ -36,6 +36,10 @@ dist: .venv/base
 container:
 	docker/check.sh
 
+docs: .venv/docs
+	rm -rf docs/_build
+	$(BIN)/sphinx-build -W --keep-going docs docs/_build/html
+
 .venv/base: requirements/base.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
@@ -46,6 +50,13 @@ container:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/test.txt
 	touch $@
 
+# The tutorial brings a PyTorch decoder. Which build of torch fits is the machine's affair: no pin.
+TORCH ?= torch>=2.6
+.venv/docs: .venv/base requirements/docs.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	touch $@
+
 # The pins carry hashes and no index address; uv reads the dependencies from pyproject.toml.
 PIN := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 pins:
@@ -54,6 +65,7 @@ pins:
 	for cuda in cuda12 cuda13; do \
 	$(PIN) requirements/build.in --extra $$cuda --constraint requirements/base.txt --no-annotate \
 	--output-file requirements/$$cuda.txt; done
+	$(PIN) requirements/build.in --extra docs --output-file requirements/docs.txt
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache docs/_build

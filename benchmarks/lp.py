@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.lp_rivals import Rival, rivals
 from benchmarks.tune_gd import machine
-from jaxinv.generator import Activation
+from jaxinv.activation import Activation
 from jaxinv.layerwise.constraints import Rows, l1_rows, linf_rows
 from jaxinv.lp.problem import IntervalLP, certify
 from jaxinv.lp.solve import run_backend

@@ -14,11 +14,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxinv.activation import Activation
     from jaxinv.certify.identifiability import Identifiability, identifiability
     from jaxinv.certify.rigorous import rigorous_radius
     from jaxinv.certify.uncertainty import Confidence, confidence
     from jaxinv.formats import load_generator, save_generator, shipped_generators
-    from jaxinv.generator import Activation, Generator, Layer
+    from jaxinv.generator import Generator, Layer
     from jaxinv.invert import invert, invert_stream
     from jaxinv.methods import (
         L1LP,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "Activation": "generator",
+    "Activation": "activation",
     "Auto": "methods",
     "ClarabelPool": "methods",
     "Confidence": "certify.uncertainty",

@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
-from jaxinv.generator import Activation, Generator, Layer
+from jaxinv.activation import Activation
+from jaxinv.generator import Generator, Layer
 
 SEED = 20_190_617
 ADJOINT_TOLERANCE = 1e-6  # relative: float32 operators pass, a wrong adjoint does not

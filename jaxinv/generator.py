@@ -1,10 +1,5 @@
-"""Feed-forward generators G(z) = phi_d(W_d ... phi_1(W_1 z + b_1) ... + b_d), evaluated in float64.
+"""Feed-forward generators G(z) = phi_d(W_d ... phi_1(W_1 z + b_1) ... + b_d), in float64."""
 
-Every activation here is monotone and acts entry by entry, so a layer's output bounds its
-pre-activation: that is all that inversion one layer at a time needs.
-"""
-
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -17,67 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-_LEAKY = re.compile(r"leaky_relu:(\d*\.?\d+(?:[eE][-+]?\d+)?)")
-_PLAIN = ("relu", "identity", "sigmoid", "tanh")
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An entrywise monotone map, named as users write it: "relu", "leaky_relu:0.1", "tanh", ...
-
-    phi(u) = max(u, 0) + slope min(u, 0) for the piecewise linear ones (slope 0 for ReLU, 1 for the
-    identity), 1 / (1 + e^-u) for the sigmoid.
-    """
-
-    kind: str
-    slope: float = 0.0
-
-    @classmethod
-    def parse(cls, name: "str | Activation") -> "Activation":
-        if isinstance(name, Activation):
-            return name
-        if not isinstance(name, str):
-            raise ValueError(f"activation {name!r} is not a name; expected one of {_expected()}")
-        leaky = _LEAKY.fullmatch(name)
-        if leaky and 0.0 < float(leaky[1]) < 1.0:
-            return cls("leaky_relu", float(leaky[1]))
-        if name in _PLAIN:
-            return cls(name, 1.0 if name == "identity" else 0.0)
-        raise ValueError(f"activation {name!r} is not known; expected one of {_expected()}")
-
-    @property
-    def squashing(self) -> bool:
-        """Whether the range is a bounded open interval (sigmoid, tanh)."""
-        return self.kind in ("sigmoid", "tanh")
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """The closure of the set of values the activation takes."""
-        return {"relu": (0.0, np.inf), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}.get(
-            self.kind, (-np.inf, np.inf)
-        )
-
-    def __call__(self, u: Array) -> Array:
-        if self.kind == "sigmoid":
-            return jax.nn.sigmoid(u)
-        if self.kind == "tanh":
-            return jnp.tanh(u)
-        return jnp.where(u > 0, u, self.slope * u) if self.kind != "identity" else u
-
-    def derivative(self, u: Array) -> Array:
-        """phi'(u), with phi'(0) = slope at a kink."""
-        if self.kind == "sigmoid":
-            return jax.nn.sigmoid(u) * jax.nn.sigmoid(-u)
-        if self.kind == "tanh":
-            return 1.0 - jnp.tanh(u) ** 2
-        return jnp.where(u > 0, 1.0, self.slope)
-
-    def __str__(self) -> str:
-        return f"leaky_relu:{self.slope!r}" if self.kind == "leaky_relu" else self.kind
-
-
-def _expected() -> str:
-    return ", ".join((*map(repr, _PLAIN), "'leaky_relu:C' with 0 < C < 1"))
+from jaxinv.activation import Activation
 
 
 @partial(
@@ -87,7 +22,12 @@ def _expected() -> str:
 )
 @dataclass(frozen=True)
 class Layer:
-    """One layer, x = phi(W z + b), with W of shape (n_i, n_{i-1}) and b of shape (n_i,)."""
+    """One layer, x = phi(W z + b), with W of shape (n_i, n_{i-1}) and b of shape (n_i,).
+
+    >>> layer = jaxinv.Generator.from_layers([(np.eye(4, 2), None, "relu")]).layers[0]
+    >>> layer.width, layer.width_in, layer.expansion
+    (4, 2, 2.0)
+    """
 
     weight: Float[Array, "n k"]
     bias: Float[Array, " n"]
@@ -95,10 +35,12 @@ class Layer:
 
     @property
     def width(self) -> int:
+        """n_i, how many values the layer gives."""
         return int(self.weight.shape[0])
 
     @property
     def width_in(self) -> int:
+        """n_{i-1}, how many values the layer takes."""
         return int(self.weight.shape[1])
 
     @property
@@ -107,7 +49,14 @@ class Layer:
         return self.width / self.width_in
 
     def preactivation(self, z: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
-        """u = W z + b."""
+        """u = W z + b.
+
+        >>> import jax
+        >>> layer = jaxinv.Generator.from_layers([([[1.0], [-1.0]], [0.5, 0.5], "relu")]).layers[0]
+        >>> with jax.enable_x64(True):  # a generator's own call sets it, a layer's does not
+        ...     layer.preactivation(np.array([2.0])).tolist(), layer(np.array([2.0])).tolist()
+        ([2.5, -1.5], [2.5, -0.0])
+        """
         return jnp.matmul(z, self.weight.T, precision="highest") + self.bias
 
     def __call__(self, z: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
@@ -117,7 +66,14 @@ class Layer:
 @partial(jax.tree_util.register_dataclass, data_fields=["layers"], meta_fields=[])
 @dataclass(frozen=True)
 class Generator:
-    """A stack of layers, first to last; `g(z)` maps latents (k,) or (B, k) to (n,) or (B, n)."""
+    """A stack of layers, first to last; `g(z)` maps latents (k,) or (B, k) to (n,) or (B, n).
+
+    >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+    >>> g
+    Generator(2 -> 8 relu, 20 relu)
+    >>> g([0.5, -1.0]).shape, g(np.zeros((3, 2))).shape
+    ((20,), (3, 20))
+    """
 
     layers: tuple[Layer, ...]
 
@@ -128,6 +84,10 @@ class Generator:
         W has shape (n_i, n_{i-1}), b shape (n_i,) or is None. Squashing activations (sigmoid,
         tanh) and the identity may stand anywhere. Raises ValueError where shapes do not chain or
         an entry is not a finite real number.
+
+        >>> layers = [([[1.0], [-1.0]], None, "leaky_relu:0.1"), ([[1.0, 1.0]], [2.0], "tanh")]
+        >>> jaxinv.Generator.from_layers(layers).widths
+        (1, 2, 1)
         """
         built: list[Layer] = []
         for number, triple in enumerate(layers, start=1):
@@ -140,7 +100,11 @@ class Generator:
 
     @classmethod
     def random(cls, widths: Iterable[int], seed: int = 0, activation: str = "relu") -> "Generator":
-        """Draw W_i with entries N(0, 1/n_i) and no bias, widths = (k, n_1, ..., n_d)."""
+        """Draw W_i with entries N(0, 1/n_i) and no bias, widths = (k, n_1, ..., n_d).
+
+        >>> jaxinv.Generator.random((2, 8, 20), seed=0, activation="leaky_relu:0.1").depth
+        2
+        """
         widths = tuple(int(n) for n in widths)
         if len(widths) < 2 or min(widths) < 1:
             raise ValueError(f"widths {widths} must be two or more positive numbers, k first")
@@ -152,13 +116,30 @@ class Generator:
 
     @classmethod
     def from_torch(cls, module: Any) -> "Generator":
-        """Build a generator from a live torch.nn module in eval mode; see `formats.torch`."""
+        """Build a generator from a live torch.nn module in eval mode; see `formats.torch`.
+
+        >>> from torch import nn
+        >>> module = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 20))
+        >>> jaxinv.Generator.from_torch(module.eval())
+        Generator(2 -> 8 relu, 20 identity)
+        """
         # torch and onnx are extras: their readers are imported when they are asked for.
         return import_module("jaxinv.formats.torch").from_torch(module)
 
     @classmethod
     def from_onnx(cls, path: Any) -> "Generator":
-        """Build a generator from an .onnx file; see `formats.onnx`."""
+        """Build a generator from an .onnx file; see `formats.onnx`.
+
+        >>> from onnx import helper, numpy_helper, save_model
+        >>> weight = numpy_helper.from_array(np.ones((20, 2), np.float32), "W")
+        >>> names = [helper.make_tensor_value_info(name, 1, None) for name in ("z", "x")]
+        >>> gemm = helper.make_node("Gemm", ["z", "W"], ["u"], transB=1)
+        >>> relu = helper.make_node("Relu", ["u"], ["x"])
+        >>> graph = helper.make_graph([gemm, relu], "net", names[:1], names[1:], [weight])
+        >>> save_model(helper.make_model(graph), "net.onnx")
+        >>> jaxinv.Generator.from_onnx("net.onnx")
+        Generator(2 -> 20 relu)
+        """
         return import_module("jaxinv.formats.onnx").load(path)
 
     @property
@@ -168,14 +149,17 @@ class Generator:
 
     @property
     def latent_size(self) -> int:
+        """k, the length of a latent."""
         return self.widths[0]
 
     @property
     def observation_size(self) -> int:
+        """n, the length of an observation."""
         return self.widths[-1]
 
     @property
     def depth(self) -> int:
+        """d, the number of layers."""
         return len(self.layers)
 
     def __call__(self, latent: Any) -> Array:
@@ -184,12 +168,23 @@ class Generator:
             return _forward(self, self._checked_latent(latent))
 
     def outputs(self, latent: Any) -> tuple[Array, ...]:
-        """The outputs of every layer, first to last; the last one is G(z)."""
+        """The outputs of every layer, first to last; the last one is G(z).
+
+        >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+        >>> [output.shape for output in g.outputs(np.ones(2))]
+        [(8,), (20,)]
+        """
         with jax.enable_x64(True):
             return _outputs(self, self._checked_latent(latent))
 
     def jacobian(self, latent: Any) -> Array:
-        """J = D_d W_d ... D_1 W_1 at z, D_i = diag(phi_i'(u_i)): (n, k) or, batched, (B, n, k)."""
+        """J = D_d W_d ... D_1 W_1 at z, D_i = diag(phi_i'(u_i)): (n, k) or, batched, (B, n, k).
+
+        >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+        >>> z = np.ones(2)
+        >>> np.allclose(np.asarray(g.jacobian(z)) @ z, g(z))  # piecewise linear, without biases
+        True
+        """
         with jax.enable_x64(True):
             return _jacobian(self, self._checked_latent(latent))
 

@@ -28,6 +28,11 @@ class LayerReport:
     squares. undetermined: dimension the active rows leave free. steps: linear programs solved, or
     refinements of the least squares. fallback: how many of them the method's solver did not certify
     by itself, so that the Clarabel pool was asked.
+
+    >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+    >>> r = jaxinv.invert(g, g(np.ones((3, 2))), "exact")
+    >>> [report.active.tolist() for report in r.layers]
+    [[2, 2, 2], [8, 8, 8]]
     """
 
     tolerance: Float[Array, "*batch"]
@@ -52,6 +57,13 @@ class Inversion:
     (B,) dimension the method left free, 0 where it found the latent unique. residual: (B,)
     ||mask * (G(latent) - x)||_2, recomputed in float64. layers: one `LayerReport` a layer, first
     layer first; empty for methods that treat all layers at once.
+
+    >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+    >>> x = np.array(g(np.ones((3, 2))))
+    >>> x[1, 0] = np.nan
+    >>> r = jaxinv.invert(g, x, "exact")
+    >>> r.ok.tolist(), np.isnan(np.asarray(r.latent)).any(1).tolist()
+    ([True, False, True], [False, True, False])
     """
 
     latent: Float[Array, "*batch k"]
@@ -67,7 +79,12 @@ class Inversion:
             return self.status == int(Status.SOLVED)
 
     def counts(self) -> dict[Status, int]:
-        """How many rows ended with each status, the most frequent first."""
+        """How many rows ended with each status, the most frequent first.
+
+        >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+        >>> jaxinv.invert(g, g(np.ones((3, 2))), "exact").counts()
+        {<Status.SOLVED: 0>: 3}
+        """
         tally = Counter(np.atleast_1d(np.asarray(self.status)).tolist())
         return {Status(value): count for value, count in tally.most_common()}
 

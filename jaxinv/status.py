@@ -4,7 +4,15 @@ from enum import IntEnum
 
 
 class Status(IntEnum):
-    """What was found for one observation; `sentence` says what it means and what to do."""
+    """What was found for one observation; `sentence` says what it means and what to do.
+
+    >>> jaxinv.Status(5)
+    <Status.BAD_INPUT: 5>
+    >>> jaxinv.Status.BAD_INPUT.sentence
+    'The observation holds NaN or infinity, or nothing of it is observed.'
+    >>> jaxinv.Status.UNDERDETERMINED.has_latent
+    True
+    """
 
     SOLVED = 0
     UNDERDETERMINED = 1
@@ -16,6 +24,7 @@ class Status(IntEnum):
 
     @property
     def sentence(self) -> str:
+        """What the status means, and what to do."""
         return _SENTENCES[self]
 
     @property
@@ -32,7 +41,7 @@ _SENTENCES = {
     ),
     Status.INEXACT: (
         "A latent was found, but the generator does not reproduce the observation from it to the "
-        "stated tolerance; for noisy observations use a method made for noise, such as 'linf'."
+        "stated tolerance or noise; for noisy observations use 'auto', and state the noise level."
     ),
     Status.TOLERANCE_EXHAUSTED: (
         "No tolerance up to the largest observation made the layer's linear program feasible; "

@@ -8,7 +8,7 @@ import paper
 import pytest
 
 import jaxinv
-from jaxinv.generator import Activation
+from jaxinv.activation import Activation
 from jaxinv.layerwise.constraints import Rows, l1_rows, linf_rows, relaxed_rows
 from jaxinv.layerwise.layer_program import solve_twice
 from jaxinv.lp.problem import Slack, certify

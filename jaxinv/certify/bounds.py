@@ -50,6 +50,11 @@ class LayerBound:
     at this layer's output. tolerance: the largest threshold t_i the method may have used; for l1
     and l2 also at least `noise`. rows: how many rows enter W_A. constant: proven lower bound of c_p
     of those rows. error: eps_{i-1}, bound on the p-norm of the error at the layer's input.
+
+    >>> from jaxinv.certify import error_bound
+    >>> g = jaxinv.Generator.random((2, 20, 200), seed=0)
+    >>> [(share.layer, share.rows) for share in error_bound(g, np.ones(2), 1e-6).layers]
+    [(1, 8), (2, 102)]
     """
 
     layer: int
@@ -67,6 +72,13 @@ class ErrorBound:
     value: the bound, in units of the latent; infinite where an assumption fails. failed: one
     sentence for each assumption that fails, empty where all hold. layers: first layer first; a
     layer below one that failed has no entry.
+
+    >>> from jaxinv.certify import error_bound
+    >>> bound = error_bound(jaxinv.Generator.random((2, 20, 200), seed=0), np.ones(2), 1.0)
+    >>> bound.value, bound.holds
+    (inf, False)
+    >>> bound.failed[0]
+    'layer 2: the 0 of 200 rows that are active for certain ... do not determine its 20 inputs'
     """
 
     value: float
@@ -107,16 +119,30 @@ def error_bound(
         ||z - z*||_p <= noise prod_i 2 / c_p(W_i[A_i])
 
     with A_i the rows whose clean value exceeds tolerance_i + noise_i (derivation: this module's
-    head). "linf" is Theorem 3 for Algorithm 1, whose tolerances lie on the grid initial_tolerance *
-    growth^t, anew at each layer; growth defaults to 1.2, initial_tolerance to 1e-6 of the largest
-    value seen. "l1" is Theorem 4 and "l2" Corollary 1, for programs whose threshold at layer i lies
-    between `noise` and `tolerance` of that layer's `LayerBound`; growth, their ratio, defaults to
-    1, and initial_tolerance to 0. least_squares ("l2" only): for least squares over the active
-    rows, noise instead of 2 noise at each layer. solver_error: by how much a solver's answer may
-    miss rows and optimum together, in the p-norm. effort: as in `lower_bound`.
+    head).
 
-    latent: (k,); noise in units of the observation. Raises ValueError for a latent of another
-    shape, a negative or non-finite number, growth below 1, or an unknown norm.
+    "linf" is Theorem 3 for Algorithm 1, whose tolerances lie on the grid initial_tolerance *
+    growth^t, anew at each layer; growth defaults to 1.2, initial_tolerance to 1e-6 of the largest
+    value seen.
+
+    "l1" is Theorem 4 and "l2" Corollary 1, for programs whose threshold at layer i lies between
+    `noise` and `tolerance` of that layer's `LayerBound`; growth, their ratio, defaults to 1, and
+    initial_tolerance to 0.
+
+    latent: (k,). noise: in units of the observation. least_squares: "l2" only, for least squares
+    over the active rows: noise instead of 2 noise at each layer. solver_error: by how much a
+    solver's answer may miss rows and optimum together, in the p-norm. effort: as in `lower_bound`.
+    Raises ValueError for a latent of another shape, a negative or non-finite number, growth below
+    1, or an unknown norm.
+
+    >>> from jaxinv.certify import error_bound
+    >>> g = jaxinv.Generator.random((2, 20, 200), seed=0)
+    >>> bound = error_bound(g, np.ones(2), noise=1e-6)
+    >>> noise = np.random.default_rng(0).uniform(-1e-6, 1e-6, 200)
+    >>> x = np.asarray(g(np.ones(2))) + noise
+    >>> error = abs(np.asarray(jaxinv.invert(g, x, "linf").latent) - 1.0).max()
+    >>> bound.holds, bool(error <= bound.value)
+    (True, True)
     """
     z = np.asarray(latent, dtype=np.float64)
     if z.shape != (generator.latent_size,) or not np.isfinite(z).all():
@@ -161,6 +187,15 @@ def observed_error_bound(
     ones. A_i holds the rows with estimate above max(tolerance_i, noise_i); for "linf" the slack is
     at most min(tolerance_i, noise_i). For "l1" and "l2" tolerance_i >= noise_i is an assumption,
     and is checked. Other arguments, units and errors as in `error_bound`.
+
+    >>> from jaxinv.certify import observed_error_bound
+    >>> g = jaxinv.Generator.random((2, 200), seed=0)
+    >>> noise = np.random.default_rng(0).uniform(-1e-6, 1e-6, 200)
+    >>> x = np.asarray(g(np.ones(2))) + noise
+    >>> r = jaxinv.invert(g, x, "linf")
+    >>> bound = observed_error_bound(g, [x], [float(r.layers[0].tolerance)], noise=1e-6)
+    >>> bool(abs(np.asarray(r.latent) - 1.0).max() <= bound.value < 1e-4)
+    True
     """
     arrays = [np.asarray(estimate, dtype=np.float64) for estimate in estimates]
     shapes = [array.shape for array in arrays]

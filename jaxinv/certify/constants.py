@@ -37,6 +37,10 @@ class LowerBound:
 
     value: 0 where nothing is proven (rank below k, or too ill-conditioned to tell). exact: a z was
     found with ||W z||_p <= (1 + 1e-6) value ||z||_p, so that no larger constant exists.
+
+    >>> from jaxinv.certify import lower_bound
+    >>> round(lower_bound(np.eye(3), "linf", effort="thorough").value, 12)
+    1.0
     """
 
     value: float
@@ -49,6 +53,11 @@ class SampledUpperEstimate:
     """The smallest ||W z||_p / ||z||_p among some directions: at least c_p, often far above it.
 
     No bound accepts one. It tells how much room there is between a `LowerBound` and the truth.
+
+    >>> from jaxinv.certify import sampled_upper_estimate
+    >>> estimate = sampled_upper_estimate(np.eye(3), "l2", samples=10)
+    >>> round(estimate.value, 12), estimate.directions
+    (1.0, 16)
     """
 
     value: float
@@ -59,12 +68,18 @@ class SampledUpperEstimate:
 def lower_bound(weight: Any, norm: Norm, effort: Effort = "fast") -> LowerBound:
     r"""A proven lower bound of c_p = min_z ||W z||_p / ||z||_p (Assumptions 1 and 2).
 
-    W has shape (m, k): a weight matrix, or its active rows. "fast" takes the pseudo-inverse as L,
-    which is at least as good as sigma_min / sqrt(m) for p = inf and sigma_min / sqrt(k) for p = 1.
-    "thorough" gives the exact c_inf by k linear programs; the exact c_1 by up to 2^(k-1) programs
-    for k <= 8, and for k m <= 3,000 the best L by one program. p = 2 is exact either way: sigma_min
-    less the rounding of the decomposition. Raises ValueError for a weight that is no finite matrix
-    and for an unknown norm or effort.
+    weight: W, (m, k), a weight matrix or its active rows. effort: "fast" takes the pseudo-inverse
+    as L, which is at least as good as sigma_min / sqrt(m) for p = inf and sigma_min / sqrt(k) for
+    p = 1. "thorough" gives the exact c_inf by k linear programs; the exact c_1 by up to 2^(k-1)
+    programs for k <= 8, and for k m <= 3,000 the best L by one program. p = 2 is exact either way:
+    sigma_min less the rounding of the decomposition. Raises ValueError for a weight that is no
+    finite matrix and for an unknown norm or effort.
+
+    >>> from jaxinv.certify import lower_bound
+    >>> weight = np.array([[2.0, 0.0], [0.0, 3.0], [1.0, 1.0]])
+    >>> c = lower_bound(weight, "linf", effort="thorough")
+    >>> round(c.value, 6), c.exact
+    (2.0, True)
     """
     w = _checked_matrix(weight)
     check_norm(norm)
@@ -92,6 +107,11 @@ def sampled_upper_estimate(
 
     W has shape (m, k). The chosen ones are the right singular vectors and the columns of
     (W' W)^+, which random directions miss. Raises ValueError like `lower_bound`.
+
+    >>> from jaxinv.certify import lower_bound, sampled_upper_estimate
+    >>> weight = np.random.default_rng(0).standard_normal((20, 3))
+    >>> lower_bound(weight, "l1").value <= sampled_upper_estimate(weight, "l1").value
+    True
     """
     w = _checked_matrix(weight)
     check_norm(norm)

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv.generator import Activation, Generator
+from jaxinv.activation import Activation
+from jaxinv.generator import Generator
 
 RANK_TOLERANCE = 1e-10  # of the largest singular value
 CLEAR_EIGENVALUE = 1e-8  # of the Gram matrix with unit diagonal: above it the rank is beyond doubt
@@ -36,6 +37,11 @@ class Identifiability:
     rank: (B,) of the Jacobian. undetermined: (B,) k - rank, the dimension of the preimage around
     z. unique: (B,) z is the only preimage of G(z), anywhere. locally_unique: (B,) the only one in
     a neighbourhood.
+
+    >>> g = jaxinv.Generator.from_layers([(np.eye(2), None, "relu")])
+    >>> found = jaxinv.identifiability(g, [[1.0, 2.0], [1.0, -2.0]])
+    >>> found.unique.tolist(), found.undetermined.tolist()
+    ([True, False], [0, 1])
     """
 
     layer_ranks: Int[np.ndarray, "*batch d"]
@@ -50,6 +56,11 @@ def identifiability(generator: Generator, latent: Any, mask: Any = None) -> Iden
 
     mask: (n,) or (B, n) bool, True where observed. A latent that is not finite counts as wholly
     undetermined. Raises ValueError where a shape does not fit.
+
+    >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+    >>> known = jaxinv.identifiability(g, np.ones(2))
+    >>> known.unique.item(), known.layer_ranks.tolist()
+    (True, [2, 8])
     """
     z = np.asarray(latent, dtype=np.float64)
     rows = np.atleast_2d(z)

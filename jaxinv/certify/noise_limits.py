@@ -19,6 +19,11 @@ class NoiseLimit:
     value: the limit on ||e||_2, in units of the observation. constant: the smallest c_2 of the
     layers' rows that are active at z*. failed: one sentence for each assumption that fails. That
     the weights are independent N(0, 1/n_i) cannot be checked from one net and is not.
+
+    >>> from jaxinv.certify import corollary_1_noise_limit
+    >>> limit = corollary_1_noise_limit(jaxinv.Generator.random((2, 4), seed=0), np.ones(2))
+    >>> limit.holds, limit.failed[0]
+    (False, 'layer 1: 4 rows for 2 inputs expand by 2; 5 is asked for')
     """
 
     value: float
@@ -45,6 +50,12 @@ def corollary_1_noise_limit(generator: Generator, latent: Any) -> NoiseLimit:
     checks the rows, and `largest_noise` says how far they carry: one layer of expansion 5 carries
     7.5 times this limit at k = 5 and 1.8 times at k = 160, falling like 1 / sqrt(k). latent: (k,).
     Raises ValueError like `error_bound`.
+
+    >>> from jaxinv.certify import corollary_1_noise_limit
+    >>> g = jaxinv.Generator.random((5, 50), seed=0)
+    >>> limit = corollary_1_noise_limit(g, np.ones(5))
+    >>> limit.holds, bool(np.isclose(limit.value, limit.constant / 2 * np.sqrt(5) / 16))
+    (True, True)
     """
     z = np.asarray(latent, dtype=np.float64)
     if z.shape != (generator.latent_size,) or not np.isfinite(z).all():
@@ -89,6 +100,12 @@ def largest_noise(
     More noise leaves fewer rows certain and smaller constants, so the assumptions hold up to one
     value and fail beyond it. 0 where they fail without noise, infinity where no noise breaks them
     (identity and, for "linf", LeakyReLU layers only). Arguments and errors as in `error_bound`.
+
+    >>> from jaxinv.certify import error_bound, largest_noise
+    >>> g = jaxinv.Generator.random((2, 20, 200), seed=0)
+    >>> noise = largest_noise(g, np.ones(2))
+    >>> error_bound(g, np.ones(2), noise).holds, error_bound(g, np.ones(2), 1.02 * noise).holds
+    (True, False)
     """
 
     def holds(noise: float) -> bool:

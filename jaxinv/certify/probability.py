@@ -28,6 +28,11 @@ class RecoveryProbability:
     exponential: what an exponential tail proves, 1 - sum_i exp(-n_i KL((n_{i-1} - 1) / n_i | 1/2)),
     cut at 0: the form 1 - exp(-Omega(k)) of the theorem with the best exponent there is. It says
     little or, at 0, nothing for small k.
+
+    >>> from jaxinv.certify import recovery_probability
+    >>> odds = recovery_probability((20, 42, 200))
+    >>> [round(layer, 2) for layer in odds.layers], odds.exponential < odds.value
+    ([0.68, 1.0], True)
     """
 
     value: float
@@ -40,6 +45,10 @@ def recovery_probability(widths: Iterable[int]) -> RecoveryProbability:
 
     Weights independent, symmetric and continuous, no biases. Raises ValueError for fewer than two
     widths or a width below 1.
+
+    >>> from jaxinv.certify import recovery_probability
+    >>> round(recovery_probability((1, 3)).value, 6)  # not all three rows off: 1 - 1/8
+    0.875
     """
     sizes = tuple(widths)
     if len(sizes) < 2 or any(int(n) != n or n < 1 for n in sizes):
@@ -53,6 +62,10 @@ def width_for_recovery(inputs: int, probability: float) -> int:
     """The smallest n with P(Bin(n, 1/2) >= inputs) >= probability: how far a layer must expand.
 
     Raises ValueError for inputs below 1 or a probability outside (0, 1).
+
+    >>> from jaxinv.certify import width_for_recovery
+    >>> width_for_recovery(1, 0.875), width_for_recovery(20, 0.99)
+    (3, 57)
     """
     if int(inputs) != inputs or inputs < 1:
         raise ValueError(f"inputs={inputs} must be a positive whole number")

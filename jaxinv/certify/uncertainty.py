@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
+from jaxinv.activation import Activation
 from jaxinv.certify.identifiability import observed_rows
 from jaxinv.generator import Generator
 from jaxinv.result import Inversion
@@ -38,6 +39,12 @@ class Confidence:
     covariance: (B, k, k). low, high: (B, k). ambiguous: (B,) share of hidden units whose activity
     the noise leaves open. reliable: (B,) False where that share is too large for the level to be
     believed, or where J lacks full rank (the intervals are then infinite).
+
+    >>> g = jaxinv.Generator.from_layers([(np.ones((50, 1)), None, "identity")])
+    >>> x = 3.0 + 0.1 * np.random.default_rng(0).standard_normal(50)
+    >>> c = jaxinv.confidence(g, x, jaxinv.invert(g, x))
+    >>> c.low.round(2).tolist(), c.high.round(2).tolist(), c.noise.round(2).item()
+    ([2.99], [3.04], 0.09)
     """
 
     noise: Float[np.ndarray, "*batch"]
@@ -61,6 +68,13 @@ def confidence(
     observations: (B, n) or (n,), those that were inverted; mask, weights: as they were given to
     `invert`. Warns (UnderCoverage) where rows are not reliable. Raises ValueError where shapes do
     not fit, the level is not in (0, 1), or an observation has no more observed entries than k.
+
+    >>> g = jaxinv.Generator.random((2, 8, 200), seed=0)
+    >>> noise = 1e-3 * np.random.default_rng(0).standard_normal(200)
+    >>> x = np.asarray(g(np.ones(2))) + noise
+    >>> c = jaxinv.confidence(g, x, jaxinv.invert(g, x))
+    >>> ((c.low < 1.0) & (1.0 < c.high)).tolist(), c.reliable.item()
+    ([True, True], True)
     """
     if not 0 < level < 1:
         raise ValueError(f"level={level} must be in (0, 1)")
@@ -134,13 +148,11 @@ def _cell(
             gradients.append(product)
             slope = np.where(u > 0, 1.0, layer.activation.slope)
         else:
-            slope = _smooth_slope(layer.activation.kind, np.asarray(output))
+            slope = _smooth_slope(layer.activation, np.asarray(output))
         product, point = slope[:, None] * product, np.asarray(output)
     return values, gradients, point, product
 
 
-def _smooth_slope(kind: str, output: np.ndarray) -> np.ndarray:
+def _smooth_slope(activation: Activation, output: np.ndarray) -> np.ndarray:
     """phi' as a function of phi for the activations without a kink."""
-    if kind == "sigmoid":
-        return output * (1.0 - output)
-    return 1.0 - output**2 if kind == "tanh" else np.ones_like(output)
+    return activation.slope_of_output(output) if activation.squashing else np.ones_like(output)

@@ -23,6 +23,9 @@ def load_generator(source: str | Path, layers: Sequence[str] | None = None) -> G
     Raises ValueError where the file is damaged, lacks a tensor or names an unknown activation, and
     FileNotFoundError where there is neither such a file nor such a name. Nothing is unpickled
     but tensors.
+
+    >>> jaxinv.load_generator("mnist-relu-20-60-784")
+    Generator(20 -> 60 relu, 784 relu)
     """
     if str(source) in shipped_generators():
         if layers is not None:
@@ -41,12 +44,22 @@ def load_generator(source: str | Path, layers: Sequence[str] | None = None) -> G
 
 
 def save_generator(generator: Generator, path: str | Path) -> None:
-    """Save as .npz or .safetensors, by the file's ending; weights keep their float64."""
+    """Save as .npz or .safetensors, by the file's ending; weights keep their float64.
+
+    >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+    >>> jaxinv.save_generator(g, "net.npz")
+    >>> np.array_equal(jaxinv.load_generator("net.npz")(np.ones(2)), g(np.ones(2)))
+    True
+    """
     _format(Path(path), tuple(_FORMATS)).save(generator, Path(path))
 
 
 def shipped_generators() -> tuple[str, ...]:
-    """The names of the generators that come with the package."""
+    """The names of the generators that come with the package.
+
+    >>> jaxinv.shipped_generators()
+    ('mnist-leaky-20-200-500-784', 'mnist-relu-20-60-784', 'mnist-vae-20-400-784')
+    """
     suffix = ".safetensors"
     names = (entry.name for entry in _DATA.iterdir() if entry.name.endswith(suffix))
     return tuple(sorted(name.removesuffix(suffix) for name in names))

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from jaxinv.generator import Activation, Generator
+from jaxinv.activation import Activation
+from jaxinv.generator import Generator
 
 # Entries of one matrix: 268 MB in float64.
 LARGEST_MATRIX = 1 << 25

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jaxinv.activation import Activation
 from jaxinv.formats.folding import Chain
-from jaxinv.generator import Activation, Generator
+from jaxinv.generator import Generator
 
 EPSILON = 1e-5
 

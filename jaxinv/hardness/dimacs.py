@@ -14,6 +14,10 @@ class Formula:
 
     Literal +v stands for variable v, -v for its negation, v = 1 .. variables. Raises ValueError for
     an empty clause, more than three literals, or a variable out of range.
+
+    >>> from jaxinv.hardness import Formula
+    >>> Formula(2, ((1, 2), (-1,))).satisfied_by([False, True])
+    True
     """
 
     variables: int
@@ -28,7 +32,12 @@ class Formula:
                 raise ValueError(f"clause {number} {clause}: {problem}")
 
     def violated(self, assignment: Sequence[bool]) -> tuple[bool, ...]:
-        """For each clause, whether all its literals are false; assignment: one bool a variable."""
+        """For each clause, whether all its literals are false; assignment: one bool a variable.
+
+        >>> from jaxinv.hardness import Formula
+        >>> Formula(2, ((1, 2), (-1,))).violated([True, False])
+        (False, True)
+        """
         if len(assignment) != self.variables:
             raise ValueError(
                 f"the assignment has {len(assignment)} values for {self.variables} variables"
@@ -39,7 +48,12 @@ class Formula:
         )
 
     def satisfied_by(self, assignment: Sequence[bool]) -> bool:
-        """Whether every clause has a true literal."""
+        """Whether every clause has a true literal.
+
+        >>> from jaxinv.hardness import Formula
+        >>> Formula(1, ((1,), (-1,))).satisfied_by([True])
+        False
+        """
         return not any(self.violated(assignment))
 
 
@@ -55,6 +69,10 @@ def parse_dimacs(text: str, source: str = "formula") -> Formula:
     (as in the SATLIB collection). Raises ValueError with the line and its remedy for anything else:
     a missing or second header, a count that does not match, a clause without its 0, an empty one,
     more than three literals, a variable beyond the header's, a token that is no whole number.
+
+    >>> from jaxinv.hardness import parse_dimacs
+    >>> parse_dimacs("p cnf 3 2\n1 -2 3 0\n-1 2 0").clauses
+    ((1, -2, 3), (-1, 2))
     """
     header: tuple[int, int] | None = None
     clauses: list[tuple[int, ...]] = []
@@ -100,7 +118,14 @@ def parse_dimacs(text: str, source: str = "formula") -> Formula:
 
 
 def read_dimacs(path: str | os.PathLike[str]) -> Formula:
-    """Read a formula from a DIMACS file; errors as in `parse_dimacs`, and for text not in ASCII."""
+    r"""Read a formula from a DIMACS file; errors as in `parse_dimacs`, and for text not in ASCII.
+
+    >>> from pathlib import Path
+    >>> from jaxinv.hardness import read_dimacs
+    >>> _ = Path("one.cnf").write_text("c not x\np cnf 1 1\n-1 0\n")
+    >>> read_dimacs("one.cnf")
+    Formula(variables=1, clauses=((-1,),))
+    """
     try:
         text = Path(path).read_text(encoding="ascii")
     except UnicodeDecodeError as error:

@@ -13,6 +13,10 @@ class Example1:
     """A two-layer net, an observation, two of its preimages, and their midpoint, which is none.
 
     observation: (1,). preimages: (2, 2), one a row. midpoint: (2,).
+
+    >>> from jaxinv.hardness import example_1
+    >>> example_1().midpoint.tolist()
+    [0.0, 2.0]
     """
 
     generator: Generator
@@ -29,6 +33,11 @@ def example_1() -> Example1:
     At (-1, 1) the second hidden unit is off and at (1, 3) both are on; the segment between them
     passes where the first grows faster than the second. One layer's preimage is a polytope, which
     is why one layer can be inverted by a linear program and two cannot.
+
+    >>> from jaxinv.hardness import example_1
+    >>> example = example_1()
+    >>> example.generator(example.preimages).tolist(), example.generator(example.midpoint).tolist()
+    ([[1.0], [1.0]], [2.0])
     """
     generator = Generator.from_layers(
         [

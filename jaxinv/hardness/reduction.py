@@ -29,6 +29,10 @@ class Reduction:
     """A two-layer generator and an observation whose preimages are the satisfying assignments.
 
     observation: (n,), the x of G(z) = x. `assignment` reads a code as an assignment.
+
+    >>> from jaxinv.hardness import Formula, binary_reduction
+    >>> binary_reduction(Formula(2, ((1, -2),))).assignment([0.9, -1.1]).tolist()
+    [True, False]
     """
 
     formula: Formula
@@ -36,7 +40,12 @@ class Reduction:
     observation: Float[np.ndarray, " n"]
 
     def assignment(self, latent: Any) -> Bool[np.ndarray, "*batch k"]:
-        """z > 0 entry by entry: true where the code is positive; (k,) or (B, k)."""
+        """z > 0 entry by entry: true where the code is positive; (k,) or (B, k).
+
+        >>> from jaxinv.hardness import Formula, continuous_reduction
+        >>> continuous_reduction(Formula(1, ((1,),))).assignment([[1.0], [-1.0]]).tolist()
+        [[True], [False]]
+        """
         return np.asarray(latent) > 0
 
 
@@ -51,6 +60,11 @@ def binary_reduction(formula: Formula) -> Reduction:
     output is MAX-3-SAT. Codes that are not binary are not excluded: z = 0 gives [t | 0] as well.
     For those, see `continuous_reduction`. Raises ValueError for a formula without clauses, and for
     one whose dense weights would not fit in memory.
+
+    >>> from jaxinv.hardness import Formula, binary_reduction
+    >>> problem = binary_reduction(Formula(2, ((1, 2), (-1, 2))))
+    >>> problem.observation.tolist(), problem.generator([[-1, 1], [-1, -1]]).tolist()
+    ([2.0, 0.0, 0.0], [[2.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
     """
     clauses = len(formula.clauses)
     _check_size(formula, clauses, clauses + 1)
@@ -73,6 +87,11 @@ def continuous_reduction(formula: Formula) -> Reduction:
     |z_i| are within eps of 1, and a clause violated by the signs of z would have
     v_j >= m_j (1 - eps) - (m_j - 1) >= 1 - 3 eps > eps. Hence the signs satisfy the formula. Raises
     ValueError like `binary_reduction`.
+
+    >>> from jaxinv.hardness import Formula, continuous_reduction
+    >>> g = continuous_reduction(Formula(2, ((1, 2), (-1, 2)))).generator
+    >>> [not np.asarray(g(z)).any() for z in ([-1, 1], [-1, -1], [0.5, 1])]
+    [True, False, False]
     """
     clauses, k = len(formula.clauses), formula.variables
     _check_size(formula, 2 * k + clauses, 2 * k + clauses)

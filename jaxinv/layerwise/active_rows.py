@@ -48,12 +48,10 @@ def linear_rows(
         low, high = layer.activation.range
         active = (x > low) & (x < high)
         inside = jnp.where(active, x, (low + high) / 2)
-        logit = jnp.log((inside - low) / (high - inside))
-        u = logit if kind == "sigmoid" else logit / 2
-        slope_at = (inside - low) * (high - inside)
+        u = layer.activation.inverse(inside, jnp)
         # Rounding of an output near zero is relative to it; near one it is not.
         error = noise + jnp.finfo(x.dtype).eps * jnp.abs(inside)
-        weight = slope_at / error
+        weight = layer.activation.slope_of_output(inside, jnp) / error
         weight /= jnp.max(jnp.where(active, weight, 0.0), axis=-1, keepdims=True, initial=1e-300)
     active &= row_weight > 0
     return LinearRows(

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxinv.generator import Activation
+from jaxinv.activation import Activation
 from jaxinv.lp.problem import IntervalLP, Slack
 
 # Objective values below FLOOR * max|x| are rounding of the data, and count as zero.
@@ -88,12 +88,7 @@ class Rows(NamedTuple):
 
     def output(self, z: Float[np.ndarray, "B k"]) -> Float[np.ndarray, "B n"]:
         """phi(W z + b)."""
-        u, kind = self.preactivation(z), self.activation.kind
-        if kind == "sigmoid":
-            return 0.5 * (1.0 + np.tanh(0.5 * u))
-        if kind == "tanh":
-            return np.tanh(u)
-        return np.where(u > 0, u, self.activation.slope * u)
+        return self.activation.on_host(self.preactivation(z))
 
 
 class Sides(NamedTuple):
@@ -173,7 +168,7 @@ def relaxed_rows(rows: Rows, tolerance: Float[np.ndarray, " B"]) -> IntervalLP:
     eps, x = tolerance[:, None] / rows.per_slack, rows.x
     if rows.activation.squashing:
         x = np.clip(x, *rows.activation.range)
-        below, above = _inverse(rows.activation, x - eps), _inverse(rows.activation, x + eps)
+        below, above = rows.activation.inverse(x - eps), rows.activation.inverse(x + eps)
         lower, upper = np.minimum(below, 0.0), np.maximum(above, 0.0)
         pull = x - 0.5 * sum(rows.activation.range)
         pull = np.where(np.isfinite(np.where(pull > 0, upper, lower)), pull, 0.0)
@@ -241,13 +236,18 @@ def _squashed_sides(activation: Activation, x: np.ndarray, eps: np.ndarray) -> S
     At s = 0 the end is infinite where x saturates: there the line is the tangent at s = eps.
     """
     low, high = activation.range
-    value = _inverse(activation, x)
+    value = activation.inverse(x)
     # Beyond reach of eps there is no interval at all; the search never asks for one.
-    below = _inverse(activation, np.minimum(x - eps, np.nextafter(high, low)))
-    above = _inverse(activation, np.maximum(x + eps, np.nextafter(low, high)))
+    least = np.minimum(x - eps, np.nextafter(high, low))
+    most = np.maximum(x + eps, np.nextafter(low, high))
+    below, above = activation.inverse(least), activation.inverse(most)
+    flat = np.finfo(x.dtype).tiny
+    slope_below, slope_above = (
+        np.maximum(activation.slope_of_output(end), flat) for end in (least, most)
+    )
     with np.errstate(invalid="ignore"):
-        a = np.where(x < high, (value - below) / eps, _inverse_slope(activation, below))
-        b = np.where(x > low, (above - value) / eps, _inverse_slope(activation, above))
+        a = np.where(x < high, (value - below) / eps, 1.0 / slope_below)
+        b = np.where(x > low, (above - value) / eps, 1.0 / slope_above)
     has_lower, has_upper = np.isfinite(below), np.isfinite(above)
     a, b = np.where(has_lower, a, 1.0), np.where(has_upper, b, 1.0)
     return Sides(
@@ -256,22 +256,6 @@ def _squashed_sides(activation: Activation, x: np.ndarray, eps: np.ndarray) -> S
         a,
         b,
     )
-
-
-def _inverse(activation: Activation, x: np.ndarray) -> np.ndarray:
-    """g = phi^-1 of a sigmoid or tanh, infinite outside its range."""
-    low, high = activation.range
-    with np.errstate(divide="ignore"):
-        share = np.clip((x - low) / (high - low), 0.0, 1.0)
-        logit = np.log(share) - np.log1p(-share)
-    return logit if activation.kind == "sigmoid" else 0.5 * logit
-
-
-def _inverse_slope(activation: Activation, u: np.ndarray) -> np.ndarray:
-    """g'(phi(u)) = 1 / phi'(u), at least that of phi(0)."""
-    if activation.kind == "sigmoid":
-        return 4.0 * np.cosh(np.clip(0.5 * u, -300.0, 300.0)) ** 2
-    return np.cosh(np.clip(u, -300.0, 300.0)) ** 2
 
 
 def _slack_program(rows: Rows, sides: Sides, slack: Slack) -> IntervalLP:

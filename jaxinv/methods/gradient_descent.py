@@ -35,6 +35,12 @@ class GradientDescent:
     "cosine" (down to 0 at the limit). restarts: runs from independent starting points, of which
     the lowest residual is kept. start_scale: standard deviation of their entries. tolerance:
     relative residual ||G(z) - x|| / ||x||, weighted as the loss is, up to which a row is SOLVED.
+
+    >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+    >>> x = g(np.ones((3, 2)))
+    >>> method = jaxinv.GradientDescent(optimizer="adam", learning_rate=0.1, restarts=4)
+    >>> jaxinv.invert(g, x, method)
+    Inversion(latent (3, 2): 3 SOLVED)
     """
 
     learning_rate: float = 1.0
@@ -79,7 +85,11 @@ class GradientDescent:
 
     @classmethod
     def paper(cls, nets: Literal["random", "mnist"]) -> "GradientDescent":
-        """The paper's settings: rate 1 and 1,000 steps on random nets, 1e-3 and 10,000 on MNIST."""
+        """The paper's settings: rate 1 and 1,000 steps on random nets, 1e-3 and 10,000 on MNIST.
+
+        >>> jaxinv.GradientDescent.paper("mnist").steps
+        10000
+        """
         check_name("nets", nets, ("random", "mnist"))
         return cls() if nets == "random" else cls(learning_rate=1e-3, steps=10_000)
 

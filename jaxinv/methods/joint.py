@@ -19,6 +19,10 @@ class LevenbergMarquardt:
     reproduced. start_scale: standard deviation of the starting points' entries. softness: slope
     that the dead side of a ReLU has at first and that falls to 0 as the run converges (leaky
     homotopy); 0 leaves the ReLU as it is. lanes: runs computed together; None chooses by memory.
+
+    >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+    >>> jaxinv.invert(g, g(np.ones((3, 2))), jaxinv.LevenbergMarquardt(restarts=4)).counts()
+    {<Status.SOLVED: 0>: 3}
     """
 
     restarts: int = 8
@@ -43,6 +47,13 @@ class Auto:
     determine one: "any" that was found, the centre of the largest ball in its cell's polytope
     ("chebyshev"), or the polytope's point of least norm ("minimum-norm"). Other fields as for
     `LevenbergMarquardt`; softness is that of the homotopy runs among the restarts.
+
+    >>> g = jaxinv.Generator.from_layers([([[1.0, 1.0]], None, "identity")])
+    >>> r = jaxinv.invert(g, [2.0], jaxinv.Auto(preimage="minimum-norm"))
+    >>> jaxinv.Status(int(r.status)).name, int(r.undetermined)
+    ('UNDERDETERMINED', 1)
+    >>> np.round(r.latent, 6).tolist()
+    [1.0, 1.0]
     """
 
     runs: int = 64

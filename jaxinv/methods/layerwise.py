@@ -15,6 +15,13 @@ class Exact:
     values below rank_tolerance * sigma_max count as zero. tolerance: relative residual
     ||G(z) - x|| / ||x|| above which a row is INEXACT. noise: standard deviation of additive noise,
     used only to weight the rows of a sigmoid or tanh output; 0 means that rounding is all there is.
+
+    >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+    >>> x = np.asarray(g(np.ones(2))) + 1e-4  # rows that are off now look active
+    >>> jaxinv.invert(g, x, jaxinv.Exact())
+    Inversion(latent (2,): 1 INEXACT)
+    >>> jaxinv.invert(g, x, jaxinv.Exact(threshold=1e-3, tolerance=1e-2))
+    Inversion(latent (2,): 1 SOLVED)
     """
 
     threshold: float = 1e-9
@@ -41,6 +48,9 @@ class LayerLP:
     "scaled", its own interval; "inactive", only u_j <= x_j + slack, as if the layer were a ReLU
     (Remark 2's first variant). schedule="fixed" of each method takes the grid's first tolerance
     and no other: with layer_growth, footnote 2's tolerances, one program a layer.
+
+    >>> jaxinv.LinfLP(initial_tolerance=1e-3, schedule="fixed").growth
+    1.2
     """
 
     initial_tolerance: float | None = None
@@ -81,6 +91,15 @@ class LinfLP(LayerLP):
     walked as printed. "optimum", no grid: z of least max_j |phi(u_j) - x_j|, a layer's exact
     optimum by bisection over the sorted |x_j| (to 1e-6 of itself for sigmoid and tanh), without
     the part max_j -x_j that no z can change under a ReLU. "fixed", see `LayerLP`.
+
+    >>> g = jaxinv.Generator.random((2, 8, 40), seed=0)
+    >>> noise = np.random.default_rng(1).uniform(-1e-3, 1e-3, (3, 40))
+    >>> x = np.asarray(g(np.ones((3, 2)))) + noise
+    >>> r = jaxinv.invert(g, x, jaxinv.LinfLP(growth=1.1))
+    >>> r
+    Inversion(latent (3, 2): 3 SOLVED)
+    >>> bool(abs(np.asarray(r.latent) - 1.0).max() < 0.02)
+    True
     """
 
     schedule: Literal["smallest", "loop", "optimum", "fixed"] = "smallest"
@@ -101,6 +120,13 @@ class L1LP(LayerLP):
     a row costs, from least squares on, until the loss falls no more; under ReLU every program
     lowers it, to a local minimum. "loop", the grid walked as printed, to the first tolerance that
     does not lower the loss; what it returns depends on initial_tolerance. "fixed", see `LayerLP`.
+
+    >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+    >>> x = np.array(g(np.ones((3, 2))))
+    >>> x[:, x[0].argmax()] += 1.0  # a gross error in one entry
+    >>> r = jaxinv.invert(g, x, jaxinv.L1LP(solver=jaxinv.ClarabelPool()))
+    >>> np.allclose(r.latent, 1.0, atol=1e-6)
+    True
     """
 
     schedule: Literal["best", "iterate", "loop", "fixed"] = "best"
@@ -119,6 +145,11 @@ class RelaxedLP(LayerLP):
     best; no guarantee between. "loop", the grid walked as printed, to the first tolerance that
     does not lower the residual. "fixed", see `LayerLP`. A row whose program is infeasible at every
     tolerance (which takes a bias or bounds) ends as TOLERANCE_EXHAUSTED.
+
+    >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+    >>> r = jaxinv.invert(g, g(np.ones((3, 2))), jaxinv.RelaxedLP(solver=jaxinv.ClarabelPool()))
+    >>> r
+    Inversion(latent (3, 2): 3 SOLVED)
     """
 
     schedule: Literal["best", "loop", "fixed"] = "best"

@@ -12,6 +12,9 @@ class ClarabelPool:
     threads: None takes one a core. tolerance: Clarabel's own gap and feasibility tolerance; an
     answer counts only when the certificate recomputed from it holds as well. time_limit: seconds
     per linear program.
+
+    >>> jaxinv.LinfLP(solver=jaxinv.ClarabelPool(threads=2)).solver
+    ClarabelPool(threads=2, tolerance=1e-08, time_limit=300.0)
     """
 
     threads: int | None = None
@@ -29,7 +32,13 @@ class ClarabelPool:
 
 @dataclass(frozen=True)
 class CvxpySolver:
-    """Any solver that CVXPY has installed, by CVXPY's name for it; slow, readable, independent."""
+    """Any solver that CVXPY has installed, by CVXPY's name for it; slow, readable, independent.
+
+    >>> g = jaxinv.Generator.random((2, 8), seed=0)
+    >>> method = jaxinv.LinfLP(solver=jaxinv.CvxpySolver("CLARABEL"))
+    >>> jaxinv.invert(g, np.asarray(g([[1.0, 1.0]])) + 1e-3, method)
+    Inversion(latent (1, 2): 1 SOLVED)
+    """
 
     name: str = "HIGHS"
 
@@ -45,6 +54,9 @@ class InteriorPoint:
     by memory. vertex: end l_inf programs at the exact vertex, k + 1 equations with sign checks.
     single_precision_first: take the first steps in float32, for devices with slow float64.
     What is not certified goes to the Clarabel pool.
+
+    >>> jaxinv.LinfLP().solver == jaxinv.InteriorPoint()
+    True
     """
 
     tolerance: float = 5e-9
