@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import paper
 import pytest
+from scipy.optimize import linprog
 
 import jaxinv
 from jaxinv.generator import Generator
@@ -53,6 +54,32 @@ def freedom(program, accepted):
     return undetermined(program, accepted.latent, accepted.tolerance)
 
 
+def slack_at(program, accepted):
+    """The slack that an answer needs in the program of its tolerance, or what counts as 0: (B,)."""
+    problem = linf_rows(program.rows, accepted.tolerance)
+    return np.maximum(problem.least_slack(accepted.latent).max(-1), problem.floor)
+
+
+def width(program, accepted, slack):
+    """How far the inputs that need no more slack reach in some direction, (B,): 0 for one point."""
+    problem = linf_rows(program.rows, accepted.tolerance)
+    direction = np.random.default_rng(1).standard_normal(problem.columns)
+    low = problem.lower - problem.lower_slack * (1 + 1e-7) * slack[:, None]
+    high = problem.upper + problem.upper_slack * (1 + 1e-7) * slack[:, None]
+    found = np.empty(len(slack))
+    for i in range(len(slack)):
+        rows = np.concatenate([problem.matrix, -problem.matrix])
+        ends = np.concatenate([high[i], -low[i]])
+        here = np.isfinite(ends)
+        box = np.stack([problem.box_lower[i], problem.box_upper[i]], -1)
+        reach = [
+            linprog(sign * direction, rows[here], ends[here], bounds=box, method="highs")
+            for sign in (1, -1)
+        ]
+        found[i] = -sum(r.fun for r in reach) if all(r.status == 0 for r in reach) else np.inf
+    return found
+
+
 def everyone(program):
     return np.ones(program.batch_size, bool)
 
@@ -63,19 +90,22 @@ OPTIONS = ({}, {"bias": True}, {"weights": True}, {"mask": True, "bias": True})
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu:0.1", "leaky_relu:0.5", "tanh"])
 @pytest.mark.parametrize("noise", [1e-4, 1e-2, 1e-1])
 def test_the_search_accepts_what_the_loop_accepts(activation, noise, record_property):
-    asked = walked = 0
+    asked = walked = unique = 0
     for shape, options in zip(SHAPES, OPTIONS, strict=True):
         program, _ = one_layer(shape, activation, noise, 6, **options)
         grid, live = grid_of(program), everyone(program)
         quick, loop = smallest_accepted(program, grid, live), literal_loop(program, grid, live)
         np.testing.assert_allclose(quick.tolerance, loop.tolerance, rtol=1e-12)
-        only = (freedom(program, quick) == 0) & (freedom(program, loop) == 0)
-        assert only.mean() >= 0.5
-        np.testing.assert_allclose(quick.latent[only], loop.latent[only], atol=1e-5)
+        least = slack_at(program, loop)
+        np.testing.assert_allclose(slack_at(program, quick), least, rtol=1e-5)
+        only = width(program, loop, least) < 1e-5
+        unique += only.sum()
+        np.testing.assert_allclose(quick.latent[only], loop.latent[only], atol=1e-4)
         np.testing.assert_array_equal(quick.exhausted, loop.exhausted)
         assert not (quick.failed | loop.failed).any()
         asked, walked = asked + quick.steps.sum(), walked + loop.steps.sum()
     record_property("programs saved", f"{walked} -> {asked}")
+    assert unique >= 6
     assert asked <= 5 * 24
     assert asked < walked / 4
 
