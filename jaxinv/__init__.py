@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         RelaxedLP,
     )
     from jaxinv.result import Inversion, LayerReport
+    from jaxinv.search_report import Ending, SearchReport, Start
     from jaxinv.status import Status
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ _HOME = {
     "ClarabelPool": "methods",
     "Confidence": "certify.uncertainty",
     "CvxpySolver": "methods",
+    "Ending": "search_report",
     "Exact": "methods",
     "Generator": "generator",
     "GradientDescent": "methods",
@@ -55,6 +57,8 @@ _HOME = {
     "LevenbergMarquardt": "methods",
     "LinfLP": "methods",
     "RelaxedLP": "methods",
+    "SearchReport": "search_report",
+    "Start": "search_report",
     "Status": "status",
     "confidence": "certify.uncertainty",
     "identifiability": "certify.identifiability",
@@ -73,6 +77,7 @@ __all__ = [
     "ClarabelPool",
     "Confidence",
     "CvxpySolver",
+    "Ending",
     "Exact",
     "Generator",
     "GradientDescent",
@@ -84,6 +89,8 @@ __all__ = [
     "LevenbergMarquardt",
     "LinfLP",
     "RelaxedLP",
+    "SearchReport",
+    "Start",
     "Status",
     "confidence",
     "identifiability",

@@ -17,6 +17,7 @@ from jaxinv.joint.levenberg_marquardt import Box, Starts
 from jaxinv.joint.peeling import operations, peel
 from jaxinv.joint.starts import starting_points
 from jaxinv.methods import Auto, LevenbergMarquardt
+from jaxinv.search_report import Start
 
 SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
 SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two
@@ -32,16 +33,20 @@ ROUGH = 0.1  # relative residual up to which a prefix's fit is worth finishing o
 class Best:
     """The lowest minimum of each row (written in place), one entry a row.
 
-    hits: runs that ended in it. made: runs made. limit: the loss that reproduces the observation.
-    size: its weighted 2-norm. ample: whether far more entries than unknowns bind the latent.
-    noisy: whether noise can explain a misfit.
+    start: (`Start`) where its run began. hits: runs that ended in it. made: runs made, prefix_made
+    those on the first layers. peeled: outer layers that were peeled. limit: the loss that
+    reproduces the observation. size: its weighted 2-norm. ample: whether far more entries than
+    unknowns bind the latent. noisy: whether noise can explain a misfit.
     """
 
     latent: Float[np.ndarray, "B k"]
     loss: Float[np.ndarray, " B"]
     converged: Bool[np.ndarray, " B"]
+    start: Int[np.ndarray, " B"]
     hits: Int[np.ndarray, " B"]
     made: Int[np.ndarray, " B"]
+    prefix_made: Int[np.ndarray, " B"]
+    peeled: Int[np.ndarray, " B"]
     limit: Float[np.ndarray, " B"]
     size: Float[np.ndarray, " B"]
     ample: Bool[np.ndarray, " B"]
@@ -64,12 +69,13 @@ class Best:
     def open(self) -> Bool[np.ndarray, " B"]:
         return self.live & ~self.reproduced & ~self.confirmed
 
-    def learn(self, starts: Starts, engine: Engine, independent: bool = True) -> None:
+    def learn(self, starts: Starts, engine: Engine, start: Start) -> None:
         """Make the runs and keep, run by run, what is lower or confirms the lowest.
 
         Runs that start from what others found are not independent, and confirm nothing.
         """
         runs = engine.run(starts)
+        independent = start != Start.PREFIX
         for i, row in enumerate(starts.row):
             self.made[row] += 1
             same = abs(runs.loss[i] - self.loss[row]) <= SAME_MINIMUM * self.loss[row]
@@ -78,6 +84,7 @@ class Best:
                 self.hits[row] = self.hits[row] if same else 1
                 self.latent[row], self.loss[row] = runs.latent[i], runs.loss[i]
                 self.converged[row] = runs.converged[i]
+                self.start[row] = Start.SOFTENED if starts.softness[i] else start
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,9 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
             if points is None:
                 points = _points(problem, method.runs, method.start_scale)
             wave = slice(drawn, min(drawn + min(max(drawn, 1), LARGEST_WAVE), method.runs))
-            best.learn(random_starts(best.open, points, wave, (softness, 0.0)), engine)
+            best.learn(
+                random_starts(best.open, points, wave, (softness, 0.0)), engine, Start.RANDOM
+            )
             drawn = wave.stop
         else:
             break
@@ -128,7 +137,7 @@ def restarts(problem: Problem, method: LevenbergMarquardt) -> Best:
     best = nothing_found(problem, AGREEMENT)
     points = _points(problem, method.restarts, method.start_scale)
     starts = random_starts(problem.live, points, slice(0, method.restarts), (method.softness,))
-    best.learn(starts, engine_of(problem, method.lanes, method.steps))
+    best.learn(starts, engine_of(problem, method.lanes, method.steps), Start.RANDOM)
     return best
 
 
@@ -139,7 +148,7 @@ def from_latents(
     best = nothing_found(problem, AGREEMENT)
     rows = np.flatnonzero(problem.live)
     starts = Starts(rows, latent[rows], np.zeros(len(rows)))
-    best.learn(starts, engine_of(problem, method.lanes, method.steps))
+    best.learn(starts, engine_of(problem, method.lanes, method.steps), Start.LAYERWISE)
     return best
 
 
@@ -189,8 +198,11 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
         latent=np.full((batch, problem.generator.latent_size), np.nan),
         loss=np.full(batch, np.inf),
         converged=np.zeros(batch, bool),
-        hits=none,
+        start=none,
+        hits=none.copy(),
         made=none.copy(),
+        prefix_made=none.copy(),
+        peeled=none.copy(),
         limit=problem.limit,
         size=np.linalg.norm(problem.weight * problem.observation, axis=-1),
         ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
@@ -211,18 +223,21 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
     peeled = peel(problem.generator, jnp.asarray(problem.observation), jnp.asarray(problem.weight))
     # Behind a layer that determines nothing false minima lie close to the observation as well.
     best.ample &= peeled.depth == 0
+    whole = problem.generator.depth
+    best.peeled[best.open] = np.where(peeled.depth == 0, whole, whole - peeled.depth)[best.open]
     if 0 in peeled.inputs:
         rows = np.flatnonzero(best.open)
         start = np.asarray(peeled.inputs[0])[rows]
-        best.learn(Starts(rows, start, np.zeros(len(rows))), engine)
+        best.learn(Starts(rows, start, np.zeros(len(rows))), engine, Start.LAYERWISE)
     for depth in range(1, problem.generator.depth):
         rows = best.open & (peeled.depth == depth)
         if not rows.any():
             continue
         below = _prefix(problem, method, np.asarray(peeled.inputs[depth]), depth, rows)
+        best.prefix_made += below.made
         which = np.flatnonzero(rows & (below.loss <= (ROUGH * below.size) ** 2))
         starts = Starts(which, below.latent[which], np.zeros(len(which)))
-        best.learn(starts, engine, independent=False)
+        best.learn(starts, engine, Start.PREFIX)
 
 
 def _prefix(
