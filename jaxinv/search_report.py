@@ -18,6 +18,7 @@ class Start(IntEnum):
     PREFIX = 2
     RANDOM = 3
     SOFTENED = 4
+    NEARBY = 5
 
     @property
     def sentence(self) -> str:
@@ -43,6 +44,7 @@ _STARTS = {
     Start.PREFIX: "At a fit of the first layers to the hidden vector that peeling found.",
     Start.RANDOM: "At a random point.",
     Start.SOFTENED: "At a random point, the ReLUs' dead sides given a slope that then fell to 0.",
+    Start.NEARBY: "At a random point near one of the lowest minima found before.",
 }
 
 _ENDINGS = {

@@ -47,7 +47,8 @@ def report(best: Best) -> SearchReport:
         [int(Ending.NONE), int(Ending.REPRODUCED), int(Ending.AGREED)],
         int(Ending.BUDGET_SPENT),
     )
-    parts = (best.made, best.prefix_made, best.peeled, best.start, best.hits, ending)
+    runs = best.made + best.carried_on
+    parts = (runs, best.prefix_made, best.peeled, best.start, best.hits, ending)
     return SearchReport(*(jnp.asarray(part) for part in parts))
 
 
