@@ -49,7 +49,7 @@ def test_starts_near_the_lowest_minima_solve_what_random_ones_do_not():
 
 def test_an_exact_image_near_saturation_is_peeled():
     rng = np.random.default_rng(0)
-    # Thirty pixels of the digit cannot fix forty units; the background's, dark to 1e-5 and less, do.
+    # Thirty pixels of the digit cannot fix forty units; the background, dark to 1e-5, does.
     bias = np.r_[np.zeros(30), rng.uniform(-9.0, -6.0, 270)]
     generator = jaxinv.Generator.from_layers(
         [

@@ -24,7 +24,7 @@ def test_rows_that_layers_determine_need_one_run_from_the_layerwise_start():
 
 
 def test_a_last_layer_that_contracts_is_not_peeled():
-    generator, latent, x = planted((8, 40, 32))
+    generator, _, x = planted((8, 40, 32))
     found = jaxinv.invert(generator, x)
     search = found.search
     assert not np.asarray(search.peeled).any()
