@@ -3,6 +3,7 @@
 Every rival is run here, on the same rows, in the same run.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -101,49 +102,73 @@ def gan_settings(mnist: Path | None, quick: bool) -> Iterator[Setting]:
 
 
 def noisy_settings(quick: bool) -> Iterator[Setting]:
-    """Gaussian noise, gross outliers, 5% of the pixels, 50 measurements."""
-    nets = {"20-100-500": jaxinv.Generator.random((20, 100, 500), seed=1)}
-    nets[LEAKY] = leaky = jaxinv.load_generator(LEAKY)
-    for name, generator in nets.items():
-        latent, clean = planted(generator, 2 if quick else 32, 6)
-        for sd in LEVELS:
-            x = clean + sd * np.random.default_rng(8).standard_normal(clean.shape)
-            yield Setting(f"{name} sd {sd:g}", generator, latent, x, {})
-    latent, clean = planted(leaky, 2 if quick else 16, 11)
+    """Gaussian noise, gross outliers, 5% of the pixels, 50 measurements.
+
+    The linear programs of the leaky decoder take seconds a row: few rows there, and one level.
+    """
+    net = jaxinv.Generator.random((20, 100, 500), seed=1)
+    latent, clean = planted(net, 2 if quick else 32, 6)
+    for sd in LEVELS:
+        x = clean + sd * np.random.default_rng(8).standard_normal(clean.shape)
+        yield Setting(f"20-100-500 sd {sd:g}", net, latent, x, {})
+    leaky = jaxinv.load_generator(LEAKY)
+    latent, clean = planted(leaky, 2 if quick else 4, 11)
     spoiled, mask, operator, _ = settings(clean)
-    for refine in (None, "l1"):
-        how = f"refine {refine}" if refine else "as it is"
-        yield Setting(f"30% outliers, {how}", leaky, latent, spoiled, {"refine": refine})
     yield Setting("5% of the pixels", leaky, latent, clean, {"mask": mask})
-    measured = clean @ operator.T
-    yield Setting("50 measurements", leaky, latent, measured, {"operator": operator})
+    yield Setting("50 measurements", leaky, latent, clean @ operator.T, {"operator": operator})
+    x = clean + 1e-2 * np.random.default_rng(8).standard_normal(clean.shape)
+    yield Setting(f"{LEAKY} sd 0.01", leaky, latent, x, {})
+    yield Setting("30% outliers, refine l1", leaky, latent, spoiled, {"refine": "l1"})
+    yield Setting("30% outliers, no refine", leaky, latent, spoiled, {})
 
 
 def singles(found: Iterator[Setting]) -> dict[str, Any]:
-    """Errors of every single method beside those of `auto`, and the settings where it loses."""
+    """Median errors of `auto` and of every single method on identifiable codes; where it loses.
+
+    Where every error of `auto` is rounding nobody can do better, and the others are not run.
+    """
     result: dict[str, Any] = {}
     for setting in found:
-        errors = {}
-        for method in ("auto", *SINGLES):
-            settled = TUNED.get(setting.name.partition(" ")[0], _ADAM) if method == "gd" else method
-            try:
-                r = jaxinv.invert(
-                    setting.generator, setting.observation, settled, **setting.arguments
-                )
-            except ValueError as refusal:
-                errors[method] = {"refused": str(refusal)}
-                continue
-            off = np.nan_to_num(error(r.latent, setting.latent), nan=np.inf)
-            errors[method] = {"median": np.median(off), "success": (off <= SUCCESS).mean()}
-        ours = errors["auto"]["median"]
-        lost = [
-            method
-            for method in SINGLES
-            if ours > LOST * max(errors[method].get("median", np.inf), ROUNDING)
-        ]
-        result[setting.name] = errors | {"rows": len(setting.latent), "auto loses to": lost}
-        print(setting.name, ours, lost, flush=True)
+        known = jaxinv.identifiability(setting.generator, setting.latent).locally_unique
+        ours = _errors("auto", setting)[known]
+        errors: dict[str, Any] = {"auto": _summary(ours)}
+        lost = []
+        if ours.max() > ROUNDING:
+            for method in SINGLES:
+                try:
+                    theirs = _errors(method, setting)[known]
+                except ValueError as refusal:
+                    errors[method] = {"refused": str(refusal)}
+                    continue
+                errors[method] = _summary(theirs)
+                if np.median(ours) > LOST * max(np.median(theirs), ROUNDING):
+                    lost.append(method)
+        result[setting.name] = errors | {"rows": int(known.sum()), "auto loses to": lost}
+        print(setting.name, json.dumps(errors), lost, flush=True)
     return result
+
+
+def _errors(method: str, setting: Setting) -> np.ndarray:
+    tuned = TUNED.get(setting.name.partition(" ")[0], _ADAM)
+    settled = tuned if method == "gd" else method
+    found = jaxinv.invert(
+        setting.generator, setting.observation, settled, **_allowed(method, setting)
+    )
+    return np.nan_to_num(error(found.latent, setting.latent), nan=np.inf)
+
+
+def _allowed(method: str, setting: Setting) -> dict[str, Any]:
+    """The baseline is a method of its own: it takes no refinement."""
+    without = {name: value for name, value in setting.arguments.items() if name != "refine"}
+    return without if method == "gd" else setting.arguments
+
+
+def _summary(errors: np.ndarray) -> dict[str, float]:
+    return {
+        "median": float(np.median(errors)),
+        "worst": float(errors.max()),
+        "success": float((errors <= SUCCESS).mean()),
+    }
 
 
 def throughput(quick: bool) -> dict[str, Any]:
