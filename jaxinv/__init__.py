@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         RelaxedLP,
     )
     from jaxinv.result import Inversion, LayerReport
+    from jaxinv.search_report import Ending, SearchReport, Start
     from jaxinv.status import Status
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ _HOME = {
     "ClarabelPool": "methods",
     "Confidence": "certify.uncertainty",
     "CvxpySolver": "methods",
+    "Ending": "search_report",
     "Exact": "methods",
     "Generator": "generator",
     "GradientDescent": "methods",
@@ -56,6 +58,8 @@ _HOME = {
     "LevenbergMarquardt": "methods",
     "LinfLP": "methods",
     "RelaxedLP": "methods",
+    "SearchReport": "search_report",
+    "Start": "search_report",
     "Status": "status",
     "confidence": "certify.uncertainty",
     "identifiability": "certify.identifiability",
@@ -74,6 +78,7 @@ __all__ = [
     "ClarabelPool",
     "Confidence",
     "CvxpySolver",
+    "Ending",
     "Exact",
     "Generator",
     "GradientDescent",
@@ -85,6 +90,8 @@ __all__ = [
     "LevenbergMarquardt",
     "LinfLP",
     "RelaxedLP",
+    "SearchReport",
+    "Start",
     "Status",
     "confidence",
     "identifiability",

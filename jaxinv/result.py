@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxinv.search_report import SearchReport
 from jaxinv.status import Status
 
 
@@ -46,7 +47,7 @@ class LayerReport:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["latent", "status", "undetermined", "residual", "layers"],
+    data_fields=["latent", "status", "undetermined", "residual", "layers", "search"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Inversion:
     undetermined: Int[Array, "*batch"]
     residual: Float[Array, "*batch"]
     layers: tuple[LayerReport, ...] = ()
+    search: SearchReport | None = None
 
     @property
     def ok(self) -> Bool[Array, "*batch"]:
@@ -90,7 +92,8 @@ class Inversion:
 
     def __repr__(self) -> str:
         words = ", ".join(f"{count} {status.name}" for status, count in self.counts().items())
-        return f"Inversion(latent {tuple(self.latent.shape)}: {words or 'no rows'})"
+        searched = f"; {self.search}" if self.search else ""
+        return f"Inversion(latent {tuple(self.latent.shape)}: {words or 'no rows'}{searched})"
 
 
 def concatenate(parts: Sequence[Inversion]) -> Inversion:

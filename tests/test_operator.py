@@ -78,6 +78,32 @@ def test_fewer_observed_entries_than_unknowns_are_counted():
     assert np.asarray(found.undetermined).tolist() == [2] * 12
 
 
+def test_bad_rows_behind_masks_and_operators_are_bad_alone():
+    generator, latent, x, rng = planted()
+    mask = np.ones(x.shape, bool)
+    mask[3, 4:] = False
+    x_bad = x.copy()
+    x_bad[5, 7] = np.nan
+    x_bad[6, 9], mask[6, 9] = np.nan, False  # not observed: harmless
+    found = jaxinv.invert(generator, x_bad, mask=mask)
+    expected = np.full(12, Status.SOLVED)
+    expected[3], expected[5] = Status.UNDERDETERMINED, Status.BAD_INPUT
+    np.testing.assert_array_equal(found.status, expected)
+    assert int(np.asarray(found.undetermined)[3]) == 2
+    good = expected == Status.SOLVED
+    assert recovery_error(found.latent, latent)[good].max() < 1e-9
+
+    a = rng.standard_normal((25, 100))
+    y = x @ a.T
+    y_bad = np.where(np.arange(12)[:, None] == 5, np.nan, y)
+    clean, damaged = (jaxinv.invert(generator, rows, operator=a) for rows in (y, y_bad))
+    assert int(damaged.status[5]) == Status.BAD_INPUT
+    others = np.arange(12) != 5
+    np.testing.assert_array_equal(
+        np.asarray(clean.latent)[others], np.asarray(damaged.latent)[others]
+    )
+
+
 @pytest.mark.parametrize(
     ("operator", "sentence"),
     [

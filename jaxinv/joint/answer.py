@@ -1,5 +1,7 @@
 """From minima to an honest word: ranks, statuses, recomputed residuals."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
@@ -8,6 +10,7 @@ from jaxinv.certify.identifiability import jacobian_rank
 from jaxinv.joint.portfolio import Best, Problem, from_latents
 from jaxinv.methods import LevenbergMarquardt
 from jaxinv.result import Inversion
+from jaxinv.search_report import Ending, SearchReport
 from jaxinv.status import Status
 
 
@@ -33,7 +36,20 @@ def answer(problem: Problem, best: Best) -> Inversion:
         ],
         int(Status.STEP_LIMIT),
     )
-    return inversion(problem, np.where(found[:, None], best.latent, np.nan), status, undetermined)
+    latent = np.where(found[:, None], best.latent, np.nan)
+    return replace(inversion(problem, latent, status, undetermined), search=report(best))
+
+
+def report(best: Best) -> SearchReport:
+    """What was done for each row."""
+    ending = np.select(
+        [~best.live, best.reproduced, best.confirmed],
+        [int(Ending.NONE), int(Ending.REPRODUCED), int(Ending.AGREED)],
+        int(Ending.BUDGET_SPENT),
+    )
+    runs = best.made + best.carried_on
+    parts = (runs, best.prefix_made, best.peeled, best.start, best.hits, ending)
+    return SearchReport(*(jnp.asarray(part) for part in parts))
 
 
 def refined(problem: Problem, layerwise: Inversion, method: LevenbergMarquardt) -> Inversion:
@@ -54,7 +70,7 @@ def relabelled(
     now = np.where(undetermined > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED))
     undetermined = np.where(moved, undetermined, np.asarray(before.undetermined))
     after = inversion(problem, latent, np.where(named, now, was), undetermined)
-    return Inversion(after.latent, after.status, after.undetermined, after.residual, before.layers)
+    return replace(after, layers=before.layers, search=before.search)
 
 
 def free_dimensions(

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxinv.generator import Generator
-from jaxinv.layerwise.active_rows import linear_rows
-from jaxinv.layerwise.least_squares import centre
+from jaxinv.generator import Generator, Layer
+from jaxinv.layerwise.active_rows import LinearRows, linear_rows
+from jaxinv.layerwise.least_squares import Centre, centre
 
 ROUNDING = 1e-9  # of max|x|: entries this small count as zero whatever the noise
+FLOOR = 1e-7  # of the largest pre-activation: an error of this size does no harm to a start
 
 
 class Peeled(NamedTuple):
@@ -42,13 +43,40 @@ def peel(generator: Generator, x: Float[Array, "B n"], row_weight: Float[Array, 
         size = jnp.max(jnp.where(row_weight > 0, jnp.abs(x), 0.0), axis=-1)
         noise = jnp.max(jnp.where(row_weight > 0, -x, 0.0), axis=-1)
         threshold = jnp.maximum(ROUNDING * size, noise)
-        found = centre(layer.weight, linear_rows(layer, x, row_weight, threshold, 0.0))
+        rows = linear_rows(layer, x, row_weight, threshold, 0.0)
+        found = centre(layer.weight, rows)
         full_rank = np.asarray(found.full_rank)
+        if layer.activation.squashing and not full_rank.all():
+            evened = centre(layer.weight, _evened(layer, rows, x, row_weight))
+            better = evened.full_rank & ~found.full_rank
+            latent = jnp.where(better[:, None], evened.latent, found.latent)
+            found = Centre(latent, found.full_rank | evened.full_rank)
+            full_rank = np.asarray(found.full_rank)
         depth = np.where((depth == 0) & ~full_rank, number + 1, depth)
         x = jnp.nan_to_num(found.latent, posinf=0.0, neginf=0.0)
         row_weight = jnp.ones_like(x)
         inputs[number] = x
     return Peeled(inputs, depth)
+
+
+def _evened(
+    layer: Layer, rows: LinearRows, x: Float[Array, "B n"], row_weight: Float[Array, "B n"]
+) -> LinearRows:
+    """The same rows with weights that span fewer orders of magnitude.
+
+    Near saturation phi' falls to 1e-16, and weights that follow it make the normal matrix of an
+    exact image singular to rounding. An error of noise + eps in x moves the pre-activation u by
+    that over phi'(u); below FLOOR max|u| no row is trusted more for being exact. The noise is the
+    largest excursion out of the range, which only noise can cause.
+    """
+    low, high = layer.activation.range
+    outside = jnp.maximum(x - high, low - x)
+    noise = jnp.max(jnp.where(row_weight > 0, outside, 0.0), -1, keepdims=True, initial=0.0)
+    u = jnp.where(rows.active, rows.target + layer.bias, 0.0)
+    error = (noise + jnp.finfo(x.dtype).eps) / layer.activation.derivative(u)
+    error += FLOOR * jnp.abs(u).max(axis=-1, keepdims=True)
+    weight = jnp.where(rows.active, row_weight / error, 0.0)
+    return rows._replace(weight=weight / jnp.maximum(weight.max(-1, keepdims=True), 1e-300))
 
 
 def operations(generator: Generator) -> float:

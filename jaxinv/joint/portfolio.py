@@ -1,10 +1,12 @@
 """The portfolio behind "auto": which runs to make for which rows, and when a row is settled.
 
 Rows take their runs in waves: the layer-wise start first, then random starts of the whole net and
-of the prefix that peeling leaves, half of them softened, each wave twice the one before. A wave
+of the prefix that peeling leaves, half of them softened, each wave twice the one before; then also
+starts near the lowest minima of a row that almost fits (basin hopping, Wales & Doye 1997). A wave
 is made for the rows still unsettled, and what a row does next depends on that row alone.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from jaxinv.joint.levenberg_marquardt import Box, Starts
 from jaxinv.joint.peeling import operations, peel
 from jaxinv.joint.starts import starting_points
 from jaxinv.methods import Auto, LevenbergMarquardt
+from jaxinv.search_report import Start
 
 SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
 SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two
@@ -25,27 +28,40 @@ AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a fal
 AGREEMENT = 2
 PEEL_AFTER = 4  # random runs
 LARGEST_WAVE = 16
-ROUGH = 0.1  # relative residual up to which a prefix's fit is worth finishing on the whole net
+ROUGH = 0.1  # relative residual up to which a fit is worth carrying on from
+HIDDEN = 1e-4  # relative error that a hidden vector found by peeling may have
+ELITE = 4  # lowest minima that are remembered
+NEARBY_SPREAD = 0.3  # of the root mean square of a minimum's entries
+NEARBY_STREAM = 1 << 20  # number of the first random point that is used as a displacement
 
 
 @dataclass
 class Best:
     """The lowest minimum of each row (written in place), one entry a row.
 
-    hits: runs that ended in it. made: runs made. limit: the loss that reproduces the observation.
-    size: its weighted 2-norm. ample: whether far more entries than unknowns bind the latent.
-    noisy: whether noise can explain a misfit.
+    start: (`Start`) where its run began. hits: runs that ended in it. made: independent runs made,
+    carried_on: runs from what others had found, prefix_made: those on the first layers. peeled:
+    outer layers that were peeled. limit: the loss that reproduces the observation. size: its
+    weighted 2-norm. ample: whether far more entries than unknowns bind the latent. noisy: whether
+    noise can explain a misfit. elite: the lowest minima, different ones, ascending; elite_loss is
+    infinite where there are fewer.
     """
 
     latent: Float[np.ndarray, "B k"]
     loss: Float[np.ndarray, " B"]
     converged: Bool[np.ndarray, " B"]
+    start: Int[np.ndarray, " B"]
     hits: Int[np.ndarray, " B"]
     made: Int[np.ndarray, " B"]
+    carried_on: Int[np.ndarray, " B"]
+    prefix_made: Int[np.ndarray, " B"]
+    peeled: Int[np.ndarray, " B"]
     limit: Float[np.ndarray, " B"]
     size: Float[np.ndarray, " B"]
     ample: Bool[np.ndarray, " B"]
     noisy: Bool[np.ndarray, " B"]
+    elite: Float[np.ndarray, "B elite k"]
+    elite_loss: Float[np.ndarray, "B elite"]
     agreement: int
     live: Bool[np.ndarray, " B"]
 
@@ -64,20 +80,37 @@ class Best:
     def open(self) -> Bool[np.ndarray, " B"]:
         return self.live & ~self.reproduced & ~self.confirmed
 
-    def learn(self, starts: Starts, engine: Engine, independent: bool = True) -> None:
+    @property
+    def near(self) -> Bool[np.ndarray, " B"]:
+        """Open rows whose lowest minimum almost fits: the range of G cannot be far."""
+        return self.open & (self.loss <= (ROUGH * self.size) ** 2)
+
+    def learn(self, starts: Starts, engine: Engine, start: Start) -> None:
         """Make the runs and keep, run by run, what is lower or confirms the lowest.
 
         Runs that start from what others found are not independent, and confirm nothing.
         """
         runs = engine.run(starts)
+        independent = start not in (Start.PREFIX, Start.NEARBY)
         for i, row in enumerate(starts.row):
-            self.made[row] += 1
+            self.made[row] += independent
+            self.carried_on[row] += not independent
             same = abs(runs.loss[i] - self.loss[row]) <= SAME_MINIMUM * self.loss[row]
             self.hits[row] += same and independent
             if runs.loss[i] < self.loss[row]:
                 self.hits[row] = self.hits[row] if same else 1
                 self.latent[row], self.loss[row] = runs.latent[i], runs.loss[i]
                 self.converged[row] = runs.converged[i]
+                self.start[row] = Start.SOFTENED if starts.softness[i] else start
+            self._remember(int(row), runs.latent[i], runs.loss[i])
+
+    def _remember(self, row: int, latent: Float[np.ndarray, " k"], loss: float) -> None:
+        """Put a minimum among the row's lowest, unless it is one of them already."""
+        known = self.elite_loss[row]
+        if np.isfinite(loss) and not (abs(known - loss) <= SAME_MINIMUM * loss).any():
+            place = int(np.searchsorted(known, loss))
+            self.elite_loss[row] = np.insert(known, place, loss)[:ELITE]
+            self.elite[row] = np.insert(self.elite[row], place, latent, axis=0)[:ELITE]
 
 
 @dataclass(frozen=True)
@@ -103,32 +136,42 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
     best = nothing_found(problem, method.agreement)
     engine = engine_of(problem, method.lanes, method.steps)
     relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
-    softness = method.softness if relu else 0.0
+    softness = (method.softness if relu else 0.0, 0.0)
     # Where a layer-wise start costs more than a run from anywhere, runs come first.
     peel_at = 0 if peeling_pays(problem.generator) else PEEL_AFTER
-    points: Float[np.ndarray, "B runs k"] | None = None
-    drawn = 0
-    while best.open.any():
-        if peeling and drawn >= peel_at:
+    for start, wave in waves(method.runs, method.nearby):
+        if peeling and (start is Start.NEARBY or wave.start >= peel_at) and best.open.any():
             peeling = False
             _from_peeling(problem, method, best, engine)
-        elif drawn < method.runs:
-            if points is None:
-                points = _points(problem, method.runs, method.start_scale)
-            wave = slice(drawn, min(drawn + min(max(drawn, 1), LARGEST_WAVE), method.runs))
-            best.learn(random_starts(best.open, points, wave, (softness, 0.0)), engine)
-            drawn = wave.stop
-        else:
-            break
+        if start is Start.NEARBY and best.near.any():
+            best.learn(nearby_starts(problem, best, wave), engine, start)
+        elif start is Start.RANDOM and best.open.any():
+            points = _points(problem, wave, method.start_scale)
+            best.learn(random_starts(best.open, points, wave, softness), engine, start)
     return best
+
+
+def waves(runs: int, nearby: int) -> Iterator[tuple[Start, slice]]:
+    """Random runs 1, 1, 2, 4, ... at a time; from the largest wave on in turn with nearby ones."""
+    drawn = carried = 0
+    while drawn < runs or carried < nearby:
+        if carried < nearby and (drawn >= LARGEST_WAVE or drawn >= runs):
+            wave = slice(carried, min(carried + LARGEST_WAVE, nearby))
+            carried = wave.stop
+            yield Start.NEARBY, wave
+        if drawn < runs:
+            wave = slice(drawn, min(drawn + min(max(drawn, 1), LARGEST_WAVE), runs))
+            drawn = wave.stop
+            yield Start.RANDOM, wave
 
 
 def restarts(problem: Problem, method: LevenbergMarquardt) -> Best:
     """Every live row from all its random starting points."""
     best = nothing_found(problem, AGREEMENT)
-    points = _points(problem, method.restarts, method.start_scale)
-    starts = random_starts(problem.live, points, slice(0, method.restarts), (method.softness,))
-    best.learn(starts, engine_of(problem, method.lanes, method.steps))
+    wave = slice(0, method.restarts)
+    points = _points(problem, wave, method.start_scale)
+    starts = random_starts(problem.live, points, wave, (method.softness,))
+    best.learn(starts, engine_of(problem, method.lanes, method.steps), Start.RANDOM)
     return best
 
 
@@ -139,7 +182,7 @@ def from_latents(
     best = nothing_found(problem, AGREEMENT)
     rows = np.flatnonzero(problem.live)
     starts = Starts(rows, latent[rows], np.zeros(len(rows)))
-    best.learn(starts, engine_of(problem, method.lanes, method.steps))
+    best.learn(starts, engine_of(problem, method.lanes, method.steps), Start.LAYERWISE)
     return best
 
 
@@ -159,7 +202,7 @@ def random_starts(
 ) -> Starts:
     """The wave's starting points of each of these rows, softened in turn."""
     which = np.flatnonzero(rows)
-    latent = points[which, wave]
+    latent = points[which]
     number = np.arange(wave.start, wave.stop)
     soft = np.array(softness)[number % len(softness)]
     return Starts(
@@ -169,10 +212,30 @@ def random_starts(
     )
 
 
-def _points(problem: Problem, count: int, scale: float) -> Float[np.ndarray, "B count k"]:
-    """All the starting points that a row may ever need: one shape, compiled once."""
-    ids, k = jnp.asarray(problem.row_ids), problem.generator.latent_size
-    return np.asarray(starting_points(problem.seed, ids, count, k, scale))
+def nearby_starts(problem: Problem, best: Best, wave: slice) -> Starts:
+    """Random points around the lowest minima of each row that is near, in turn; never softened.
+
+    A softened net has other minima, and would leave the neighbourhood at once.
+    """
+    which = np.flatnonzero(best.near)
+    shifted = slice(wave.start + NEARBY_STREAM, wave.stop + NEARBY_STREAM)
+    displacement = _points(problem, shifted, NEARBY_SPREAD)[which]
+    known = np.isfinite(best.elite_loss[which]).sum(axis=1)
+    number = np.arange(wave.start, wave.stop)[None] % known[:, None]
+    centre = best.elite[which[:, None], number]
+    size = np.sqrt((centre**2).mean(axis=-1, keepdims=True))
+    latent = (centre + size * displacement).reshape(-1, centre.shape[-1])
+    return Starts(np.repeat(which, number.shape[1]), latent, np.zeros(len(latent)))
+
+
+def _points(problem: Problem, wave: slice, scale: float) -> Float[np.ndarray, "B wave k"]:
+    """The random points of these numbers, for every row: few shapes, each compiled once."""
+    ids, k, count = (
+        jnp.asarray(problem.row_ids),
+        problem.generator.latent_size,
+        wave.stop - wave.start,
+    )
+    return np.asarray(starting_points(problem.seed, ids, count, k, scale, wave.start))
 
 
 def nothing_found(problem: Problem, agreement: int) -> Best:
@@ -189,12 +252,18 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
         latent=np.full((batch, problem.generator.latent_size), np.nan),
         loss=np.full(batch, np.inf),
         converged=np.zeros(batch, bool),
-        hits=none,
+        start=none,
+        hits=none.copy(),
         made=none.copy(),
+        carried_on=none.copy(),
+        prefix_made=none.copy(),
+        peeled=none.copy(),
         limit=problem.limit,
         size=np.linalg.norm(problem.weight * problem.observation, axis=-1),
         ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
         noisy=noisy,
+        elite=np.zeros((batch, ELITE, problem.generator.latent_size)),
+        elite_loss=np.full((batch, ELITE), np.inf),
         agreement=agreement,
         live=problem.live,
     )
@@ -211,18 +280,21 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
     peeled = peel(problem.generator, jnp.asarray(problem.observation), jnp.asarray(problem.weight))
     # Behind a layer that determines nothing false minima lie close to the observation as well.
     best.ample &= peeled.depth == 0
+    whole = problem.generator.depth
+    best.peeled[best.open] = np.where(peeled.depth == 0, whole, whole - peeled.depth)[best.open]
     if 0 in peeled.inputs:
         rows = np.flatnonzero(best.open)
         start = np.asarray(peeled.inputs[0])[rows]
-        best.learn(Starts(rows, start, np.zeros(len(rows))), engine)
+        best.learn(Starts(rows, start, np.zeros(len(rows))), engine, Start.LAYERWISE)
     for depth in range(1, problem.generator.depth):
         rows = best.open & (peeled.depth == depth)
         if not rows.any():
             continue
         below = _prefix(problem, method, np.asarray(peeled.inputs[depth]), depth, rows)
+        best.prefix_made += below.made
         which = np.flatnonzero(rows & (below.loss <= (ROUGH * below.size) ** 2))
         starts = Starts(which, below.latent[which], np.zeros(len(which)))
-        best.learn(starts, engine, independent=False)
+        best.learn(starts, engine, Start.PREFIX)
 
 
 def _prefix(
@@ -238,7 +310,8 @@ def _prefix(
         observation=hidden,
         weight=np.ones_like(hidden),
         live=rows,
-        limit=(method.tolerance * np.linalg.norm(hidden, axis=-1)) ** 2,
+        # The hidden vector is an estimate: a fit below its error need not be improved.
+        limit=(max(method.tolerance, HIDDEN) * np.linalg.norm(hidden, axis=-1)) ** 2,
         box=problem.box,
         seed=problem.seed,
         row_ids=problem.row_ids,

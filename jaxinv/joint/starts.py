@@ -13,12 +13,18 @@ _STREAM = 0x57A27
 
 @partial(jax.jit, static_argnames=("restarts", "latent_size"))
 def starting_points(
-    seed: int, row_ids: Int[ArrayLike, " batch"], restarts: int, latent_size: int, scale: float
+    seed: int,
+    row_ids: Int[ArrayLike, " batch"],
+    restarts: int,
+    latent_size: int,
+    scale: float,
+    first: int = 0,
 ) -> Float[Array, "batch restarts latent"]:
     """Draw `restarts` starting points for each observation, with entries N(0, scale^2).
 
     start[i, r] = scale * normal(fold_in(fold_in(fold_in(key(seed), stream), row_ids[i]), r)),
 
+    r = first, first + 1, ...,
     so a row's points follow from the seed and its id (taken modulo 2^32) alone: not from its place
     in the batch, nor from the size of the batch, nor from how many restarts come after. The caller
     sets float64.
@@ -33,4 +39,4 @@ def starting_points(
     ids = jnp.asarray(row_ids).astype(jnp.uint32)
     every_restart = jax.vmap(one, in_axes=(None, 0))
     every_row = jax.vmap(every_restart, in_axes=(0, None))
-    return scale * every_row(ids, jnp.arange(restarts, dtype=jnp.uint32))
+    return scale * every_row(ids, jnp.uint32(first) + jnp.arange(restarts, dtype=jnp.uint32))

@@ -41,12 +41,16 @@ class LevenbergMarquardt:
 class Auto:
     """A portfolio: layer-wise start, peeled prefixes, random starts, leaky homotopy, joint finish.
 
-    runs: budget of Levenberg-Marquardt runs a row; work stops when the observation is reproduced
-    to `tolerance` (relative residual) or to the stated noise, or when `agreement` runs have ended
-    in the lowest minimum known. preimage: which point to give where the observation does not
-    determine one: "any" that was found, the centre of the largest ball in its cell's polytope
-    ("chebyshev"), or the polytope's point of least norm ("minimum-norm"). Other fields as for
-    `LevenbergMarquardt`; softness is that of the homotopy runs among the restarts.
+    runs: budget of Levenberg-Marquardt runs from random points a row. nearby: further runs for a
+    row whose lowest minimum almost fits, from points near its lowest minima. Work stops when the
+    observation is reproduced to `tolerance` (relative residual) or to the stated noise, or when
+    `agreement` runs have ended in the lowest minimum known; behind a last ReLU only where some
+    entry is negative, as otherwise nothing shows noise: state `noise=` for observations that were
+    clipped or rounded, or the whole budget is spent on them. preimage: which point to give where
+    the observation does not determine one: "any" that was found, the centre of the largest ball in
+    its cell's polytope ("chebyshev"), or the polytope's point of least norm ("minimum-norm").
+    Other fields as for `LevenbergMarquardt`; softness is that of the homotopy runs among the
+    random ones.
 
     >>> g = jaxinv.Generator.from_layers([([[1.0, 1.0]], None, "identity")])
     >>> r = jaxinv.invert(g, [2.0], jaxinv.Auto(preimage="minimum-norm"))
@@ -57,6 +61,7 @@ class Auto:
     """
 
     runs: int = 64
+    nearby: int = 128
     agreement: int = 2
     steps: int = 150
     tolerance: float = 1e-6
@@ -67,6 +72,7 @@ class Auto:
 
     def __post_init__(self) -> None:
         require(self.runs >= 1, f"runs={self.runs} must be at least 1")
+        require(self.nearby >= 0, f"nearby={self.nearby} must be at least 0")
         require(self.agreement >= 2, f"agreement={self.agreement} must be at least 2 runs")
         check_name("preimage", self.preimage, get_args(Preimage))
         _check_runs(self.steps, self.tolerance, self.start_scale, self.softness, self.lanes)
