@@ -1,4 +1,4 @@
-"""Noiseless rows of nets without dead outer layers are inverted without a single run."""
+"""Rows that a layer-wise inverse reproduces to rounding are inverted without a single run."""
 
 import jax
 import numpy as np
@@ -33,17 +33,17 @@ def no_runs(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "activations",
+    "generator",
     [
-        ("leaky_relu:0.1", "leaky_relu:0.1", "leaky_relu:0.1"),
-        ("relu", "leaky_relu:0.3", "sigmoid"),
-        ("relu", "tanh", "identity"),
+        net("leaky_relu:0.1", "leaky_relu:0.1", "leaky_relu:0.1"),
+        net("relu", "leaky_relu:0.3", "sigmoid"),
+        net("relu", "tanh", "identity"),
+        jaxinv.Generator.random((6, 40, 200)),
     ],
+    ids=repr,
 )
 @pytest.mark.usefixtures("no_runs")
-def test_a_noiseless_row_takes_no_run(activations):
-    generator = net(*activations)
-    assert unrolled.pays(generator)
+def test_a_noiseless_row_takes_no_run(generator):
     latent, x = planted(generator)
     found = jaxinv.invert(generator, x)
     np.testing.assert_allclose(found.latent, latent, rtol=0, atol=1e-9)
@@ -58,7 +58,8 @@ def test_rows_with_noise_masks_or_bounds_go_the_usual_way(monkeypatch):
     mask[1, :40] = False
     bounds = (-1.0, 1.0)
     with jax.enable_x64(True):
-        exact = unrolled.unrolled(generator, x)[1]
+        off = np.abs(unrolled.unrolled(generator, x) - latent).max(1)
+    exact = off < 1e-9
     assert exact.tolist() == [False, True] * 6
     got = [
         jaxinv.invert(generator, x, mask=mask),

@@ -26,6 +26,7 @@ AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a fal
 AGREEMENT = 2
 PEEL_AFTER = 4  # random runs
 LARGEST_WAVE = 16
+ROUNDED = 1e-11  # relative residual that only rounding leaves
 ROUGH = 0.1  # relative residual up to which a prefix's fit is worth finishing on the whole net
 
 
@@ -103,7 +104,7 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
     """Fit every live row: G(z) close to x in the weighted 2-norm, the lowest minimum found kept."""
     best = nothing_found(problem, method.agreement)
     if peeling and unrolled.pays(problem.generator):
-        _from_unrolling(problem, best)
+        _settle(problem, best, unrolled.unrolled(problem.generator, problem.observation))
     engine = engine_of(problem, method.lanes, method.steps)
     relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
     softness = method.softness if relu else 0.0
@@ -209,13 +210,16 @@ def engine_of(problem: Problem, lanes: int | None, steps: int) -> Engine:
     return Engine(problem.generator, problem.observation, problem.weight, problem.box, lanes, steps)
 
 
-def _from_unrolling(problem: Problem, best: Best) -> None:
-    """Settle the rows that the noiseless inverse reproduces to rounding, within the bounds."""
-    latent, exact = unrolled.unrolled(problem.generator, problem.observation)
+def _settle(problem: Problem, best: Best, latent: Float[np.ndarray, "B k"]) -> None:
+    """Keep what reproduces an open row to rounding: nothing is left that a run could lower."""
+    image = np.asarray(problem.generator(latent))
+    misfit = np.where(problem.weight > 0, problem.weight * (image - problem.observation), 0.0)
+    loss = (misfit**2).sum(-1)
     inside = ((latent >= problem.box.low) & (latent <= problem.box.high)).all(-1)
-    done = best.live & exact & np.asarray(inside) & (problem.weight > 0).all(-1)
-    best.latent[done], best.loss[done], best.converged[done] = latent[done], 0.0, True
-    best.hits[done], best.made[done] = 1, 1
+    done = best.open & np.asarray(inside) & (loss <= (ROUNDED * best.size) ** 2)
+    best.latent[done], best.loss[done], best.converged[done] = latent[done], loss[done], True
+    best.hits[done] = 1
+    best.made[done] += 1
 
 
 def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> None:
@@ -224,9 +228,11 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
     # Behind a layer that determines nothing false minima lie close to the observation as well.
     best.ample &= peeled.depth == 0
     if 0 in peeled.inputs:
+        start = np.asarray(peeled.inputs[0])
+        _settle(problem, best, start)
         rows = np.flatnonzero(best.open)
-        start = np.asarray(peeled.inputs[0])[rows]
-        best.learn(Starts(rows, start, np.zeros(len(rows))), engine)
+        if rows.size:
+            best.learn(Starts(rows, start[rows], np.zeros(len(rows))), engine)
     for depth in range(1, problem.generator.depth):
         rows = best.open & (peeled.depth == depth)
         if not rows.any():
