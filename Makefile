@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint types contracts pytest pins clean
+.PHONY: demo test check lint types contracts pytest bench pins clean
 
 demo: .venv/base
 	$(BIN)/jaxinv demo
@@ -34,6 +34,22 @@ pytest: .venv/test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/test.txt
 	touch $@
 
+# Every benchmark at its small size, into bench-quick, with the seconds it took; then the hot kernels
+# against what benchmarks/results/kernels.json holds of this machine.
+BENCHMARKS := exact lp lp_certified joint job overlap recovery theorems tune_gd tune_peers peers throughput gpu
+bench: .venv/bench
+	mkdir -p bench-quick
+	for name in $(BENCHMARKS); do \
+	  echo "== $$name"; begin=$$(date +%s); \
+	  $(BIN)/python -m benchmarks.$$name --quick --out bench-quick/$$name.json || exit 1; \
+	  echo "== $$name: $$(( $$(date +%s) - begin )) s"; \
+	done
+	$(BIN)/python -m benchmarks.kernels
+
+.venv/bench: .venv/base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[bench]'
+	touch $@
+
 # The pins carry hashes and no index address; uv reads the dependencies from pyproject.toml.
 PIN := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 pins:
@@ -41,4 +57,4 @@ pins:
 	$(PIN) requirements/build.in --extra test --output-file requirements/test.txt
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv bench-quick .pytest_cache .mypy_cache .ruff_cache
