@@ -6,7 +6,7 @@ import pytest
 
 import jaxinv
 from jaxinv import Status
-from jaxinv.joint import lanes, unrolled
+from jaxinv.joint import lanes, portfolio, unrolled
 
 
 def net(*activations, seed=0):
@@ -58,14 +58,14 @@ def test_rows_with_noise_masks_or_bounds_go_the_usual_way(monkeypatch):
     mask[1, :40] = False
     bounds = (-1.0, 1.0)
     with jax.enable_x64(True):
-        off = np.abs(unrolled.unrolled(generator, x) - latent).max(1)
+        off = np.abs(unrolled.unrolled(generator, x).latent - latent).max(1)
     exact = off < 1e-9
     assert exact.tolist() == [False, True] * 6
     got = [
         jaxinv.invert(generator, x, mask=mask),
         jaxinv.invert(generator, x, latent_bounds=bounds),
     ]
-    monkeypatch.setattr(unrolled, "pays", lambda generator: False)
+    monkeypatch.setattr(portfolio, "unrolling_pays", lambda generator: False)
     usual = [
         jaxinv.invert(generator, x, mask=mask),
         jaxinv.invert(generator, x, latent_bounds=bounds),
@@ -99,4 +99,4 @@ def test_layers_that_determine_nothing_are_left_to_the_portfolio():
     found = jaxinv.invert(generator, x)
     assert (np.asarray(found.undetermined) == 7).all()
     contractive = jaxinv.Generator.random((8, 40, 32), activation="leaky_relu:0.1")
-    assert not unrolled.pays(contractive)
+    assert not portfolio.unrolling_pays(contractive)

@@ -20,7 +20,7 @@ def answer(problem: Problem, best: Best) -> Inversion:
     dimensions otherwise; others are INEXACT, or STEP_LIMIT where the best run was cut off.
     """
     found = problem.live & np.isfinite(best.loss)
-    undetermined = free_dimensions(problem, best.latent, found)
+    undetermined = free_dimensions(problem, best.latent, found & ~best.determined)
     explained = best.reproduced | best.confirmed
     status = np.select(
         [~problem.live, ~found, explained & (undetermined > 0), explained, best.converged],

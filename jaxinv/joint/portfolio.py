@@ -36,7 +36,7 @@ class Best:
 
     hits: runs that ended in it. made: runs made. limit: the loss that reproduces the observation.
     size: its weighted 2-norm. ample: whether far more entries than unknowns bind the latent.
-    noisy: whether noise can explain a misfit.
+    noisy: whether noise can explain a misfit. determined: J is known to have full column rank.
     """
 
     latent: Float[np.ndarray, "B k"]
@@ -48,6 +48,7 @@ class Best:
     size: Float[np.ndarray, " B"]
     ample: Bool[np.ndarray, " B"]
     noisy: Bool[np.ndarray, " B"]
+    determined: Bool[np.ndarray, " B"]
     agreement: int
     live: Bool[np.ndarray, " B"]
 
@@ -103,8 +104,8 @@ class Problem:
 def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
     """Fit every live row: G(z) close to x in the weighted 2-norm, the lowest minimum found kept."""
     best = nothing_found(problem, method.agreement)
-    if peeling and unrolled.pays(problem.generator):
-        _settle(problem, best, unrolled.unrolled(problem.generator, problem.observation))
+    if peeling and unrolling_pays(problem.generator):
+        _from_unrolling(problem, best)
     engine = engine_of(problem, method.lanes, method.steps)
     relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
     softness = method.softness if relu else 0.0
@@ -148,11 +149,21 @@ def from_latents(
 
 
 def peeling_pays(generator: Generator) -> bool:
-    """Whether peeling a row costs less than the ten steps of a run that goes well."""
+    """Whether peeling a row costs less than a run from anywhere."""
+    return operations(generator) < _run_operations(generator)
+
+
+def unrolling_pays(generator: Generator) -> bool:
+    """Whether every layer expands, and unrolling a row costs less than a run from anywhere."""
+    expands = all(layer.width >= layer.width_in for layer in generator.layers)
+    return expands and unrolled.operations(generator) < _run_operations(generator)
+
+
+def _run_operations(generator: Generator) -> float:
+    """Floating-point operations of the ten steps of a run that goes well."""
     k = generator.latent_size
     products = sum(2 * layer.width * layer.width_in * k for layer in generator.layers[1:])
-    step = products + 2 * generator.observation_size * k**2 + 2 * k**3
-    return operations(generator) < 10 * step
+    return 10.0 * (products + 2 * generator.observation_size * k**2 + 2 * k**3)
 
 
 def random_starts(
@@ -199,6 +210,7 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
         size=np.linalg.norm(problem.weight * problem.observation, axis=-1),
         ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
         noisy=noisy,
+        determined=np.zeros(batch, bool),
         agreement=agreement,
         live=problem.live,
     )
@@ -210,14 +222,32 @@ def engine_of(problem: Problem, lanes: int | None, steps: int) -> Engine:
     return Engine(problem.generator, problem.observation, problem.weight, problem.box, lanes, steps)
 
 
-def _settle(problem: Problem, best: Best, latent: Float[np.ndarray, "B k"]) -> None:
-    """Keep what reproduces an open row to rounding: nothing is left that a run could lower."""
+def _from_unrolling(problem: Problem, best: Best) -> None:
+    """Settle the rows without noise that the layers determine one by one."""
+    relu = problem.generator.layers[-1].activation.kind == "relu"
+    tried = best.open & (problem.weight > 0).all(-1) & ~(relu & best.noisy)
+    if tried.any():
+        x = np.where(tried[:, None], problem.observation, 0.0)
+        _settle(problem, best, *unrolled.unrolled(problem.generator, x))
+
+
+def _settle(
+    problem: Problem,
+    best: Best,
+    latent: Float[np.ndarray, "B k"],
+    full_rank: Bool[np.ndarray, " B"],
+) -> None:
+    """Keep what reproduces an open row to rounding: nothing is left that a run could lower.
+
+    full_rank: rows at which every layer's active rows have full column rank, and so has J.
+    """
     image = np.asarray(problem.generator(latent))
     misfit = np.where(problem.weight > 0, problem.weight * (image - problem.observation), 0.0)
     loss = (misfit**2).sum(-1)
     inside = ((latent >= problem.box.low) & (latent <= problem.box.high)).all(-1)
     done = best.open & np.asarray(inside) & (loss <= (ROUNDED * best.size) ** 2)
     best.latent[done], best.loss[done], best.converged[done] = latent[done], loss[done], True
+    best.determined[done] = full_rank[done]
     best.hits[done] = 1
     best.made[done] += 1
 
@@ -229,7 +259,7 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
     best.ample &= peeled.depth == 0
     if 0 in peeled.inputs:
         start = np.asarray(peeled.inputs[0])
-        _settle(problem, best, start)
+        _settle(problem, best, start, peeled.depth == 0)
         rows = np.flatnonzero(best.open)
         if rows.size:
             best.learn(Starts(rows, start[rows], np.zeros(len(rows))), engine)
