@@ -3,7 +3,8 @@
 Layer i's input from its output x, noise-free: min delta s.t. |s_j (w_j z + b_j) - x_j| <= delta on
 the rows whose pre-activation the output fixes (s_j the activation's slope there), w_j z + b_j <=
 delta on a ReLU's dead rows, z >= 0 behind a ReLU (Algorithm 1 at its first tolerance). `by_lstsq`
-solves the fixed rows alone by least squares.
+solves the fixed rows alone by least squares. One process with one BLAS thread: several threads take
+many times as long on matrices of this size.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import cvxpy as cp
 import numpy as np
 from scipy.optimize import linprog
 from scipy.special import logit
+from threadpoolctl import threadpool_limits
 
 import jaxinv
 from benchmarks.peers_race import Progress
@@ -78,8 +80,9 @@ def one_by_one(
     latent = np.full((len(x), generator.latent_size), np.nan)
     least = [-np.inf, *(layer.activation.range[0] for layer in generator.layers[:-1])]
     for i, output in enumerate(x):
-        for layer, low in zip(reversed(generator.layers), reversed(least), strict=True):
-            output = solve(rows_of(layer, output), low)
+        with threadpool_limits(1, user_api="blas"):
+            for layer, low in zip(reversed(generator.layers), reversed(least), strict=True):
+                output = solve(rows_of(layer, output), low)
         latent[i] = output
         yield Progress(latent, i + 1)
 
