@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     backend, quick = jax.default_backend(), arguments.quick
-    usual = (16,) if quick else (16, 64) if backend == "cpu" else (256, 1024, 4096)
+    usual = (16,) if quick else (64,) if backend == "cpu" else (256, 1024, 4096)
     batches = arguments.batches or usual
     out = arguments.out or RESULTS / f"gpu_{backend}{'_quick' * quick}.json"
     rows: list[dict[str, Any]] = []

@@ -1,6 +1,6 @@
 """End-to-end inversion beside what people use today: time until half and 90% of the codes are back.
 
-    python -m benchmarks.peers [--quick] [--nets NAME ...] [--rivals NAME ...] [--rows 128]
+    python -m benchmarks.peers [--quick] [--nets NAME ...] [--rivals NAME ...] [--rows 64]
 
 Noiseless observations of codes z* ~ N(0, I); recovered means ||z - z*|| / ||z*|| <= 1e-3. Rivals
 (extra `bench`; those not installed are left out): a CVXPY loop, scipy's linprog and NumPy's lstsq
@@ -106,7 +106,10 @@ def main() -> None:
     quick = arguments.quick
     out = arguments.out or (OUT.with_stem("peers_quick") if quick else OUT)
     known = json.loads(out.read_text())["nets"] if out.exists() else {}
-    rows, seconds = arguments.rows or (16 if quick else 128), arguments.seconds or 8 ** (not quick)
+    rows, seconds = (
+        arguments.rows or (16 if quick else 64),
+        arguments.seconds or (1.0 if quick else 4.0),
+    )
     for net in arguments.nets or (NETS[0:3:2] if quick else NETS):
         known[net] = compared(net, rows, seconds, arguments.rivals)
         Console(width=120).print(table(net, known[net]))

@@ -60,9 +60,9 @@ def cases(quick: bool) -> list[Case]:
         Case(("batch",), base, 1),
         Case(("batch", "k", "n"), base, 16),
         *(Case(("k",), (k, 100, 500), 16) for k in (10, 40)),
-        *(Case(("n",), (20, 100, n), 16) for n in (250, 1000)),
-        *(Case(("depth",), DEEP[: d + 1], 16, "leaky_relu:0.3") for d in (1, 2, 4)),
-        Case(("batch",), base, 128),
+        Case(("n",), (20, 100, 1000), 16),
+        *(Case(("depth",), DEEP[: d + 1], 16, "leaky_relu:0.3") for d in (1, 4)),
+        Case(("batch", "cores"), base, 128),
     ]
 
 
@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small net, three batch sizes")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS])
     parser.add_argument("--seconds", type=float, help="of batches, for each case")
+    parser.add_argument("--cores", nargs="+", type=int, help="1 and all, if not given")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", nargs=2, metavar=("METHOD", "CORES"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -142,15 +143,18 @@ def main() -> None:
     if arguments.child:
         method, cores = arguments.child
         wanted = cases(quick)
-        if int(cores) < len(available()) or method in ("l1", "relaxed"):
+        if method in ("l1", "relaxed"):
             wanted = [case for case in wanted if "batch" in case.series]
+        if int(cores) == 1:
+            wanted = [case for case in wanted if "cores" in case.series]
         print(json.dumps([_rounded(measured(method, case, seconds)) for case in wanted]))
         return
     out = arguments.out or (OUT.with_stem("throughput_quick") if quick else OUT)
     rows = json.loads(out.read_text())["rows"] if out.exists() else []
+    every = sorted({1, len(available())})
     for method in arguments.methods:
-        rows = [row for row in rows if row["method"] != method]
-        for cores in sorted({1, len(available())}) if not quick else [len(available())]:
+        for cores in arguments.cores or (every[-1:] if quick else every):
+            rows = [r for r in rows if (r["method"], r["cores"]) != (method, cores)]
             passed = ["--child", method, str(cores), "--seconds", str(seconds)]
             passed += ["--quick"] if quick else []
             new = child("benchmarks.throughput", passed, cores)
