@@ -136,17 +136,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="of batches, for each case")
     parser.add_argument("--cores", nargs="+", type=int, help="1 and all, if not given")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--child", nargs=2, metavar=("METHOD", "CORES"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=2, metavar=("METHOD", "SERIES"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     quick = arguments.quick
     seconds = arguments.seconds or (0.2 if quick else 1.0)
     if arguments.child:
-        method, cores = arguments.child
+        method, series = arguments.child
         wanted = cases(quick)
         if method in ("l1", "relaxed"):
             wanted = [case for case in wanted if "batch" in case.series]
-        if int(cores) == 1:
-            wanted = [case for case in wanted if "cores" in case.series]
+        if series != "all":
+            wanted = [case for case in wanted if series in case.series]
         print(json.dumps([_rounded(measured(method, case, seconds)) for case in wanted]))
         return
     out = arguments.out or (OUT.with_stem("throughput_quick") if quick else OUT)
@@ -155,7 +155,8 @@ def main() -> None:
     for method in arguments.methods:
         for cores in arguments.cores or (every[-1:] if quick else every):
             rows = [r for r in rows if (r["method"], r["cores"]) != (method, cores)]
-            passed = ["--child", method, str(cores), "--seconds", str(seconds)]
+            series = "all" if cores == every[-1] else "cores"
+            passed = ["--child", method, series, "--seconds", str(seconds)]
             passed += ["--quick"] if quick else []
             new = child("benchmarks.throughput", passed, cores)
             rows += [{"cores": cores} | row for row in new]
