@@ -100,3 +100,20 @@ def test_layers_that_determine_nothing_are_left_to_the_portfolio():
     assert (np.asarray(found.undetermined) == 7).all()
     contractive = jaxinv.Generator.random((8, 40, 32), activation="leaky_relu:0.1")
     assert not portfolio.unrolling_pays(contractive)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e2, 1e5])
+def test_single_precision_factors_cost_no_digit_or_say_nothing(spread):
+    rng = np.random.default_rng(1)
+    left, _, right = np.linalg.svd(rng.standard_normal((200, 20)), full_matrices=False)
+    w = left * np.geomspace(1.0, spread, 20) @ right
+    generator = jaxinv.Generator.from_layers([(w, None, "relu")])
+    latent, x = planted(generator)
+    with jax.enable_x64(True):
+        found, full_rank = unrolled.unrolled(generator, x)
+    if full_rank.any():
+        np.testing.assert_allclose(found[full_rank], latent[full_rank], rtol=0, atol=1e-10 * spread)
+    assert full_rank.all() if spread < 1e3 else not full_rank.any()
+    answer = jaxinv.invert(generator, x)
+    np.testing.assert_allclose(answer.latent, latent, rtol=0, atol=1e-12 * spread**2)
+    assert (np.asarray(answer.status) == Status.SOLVED).all()

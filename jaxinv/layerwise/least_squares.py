@@ -29,7 +29,7 @@ INVERSE_ITERATIONS = 3
 SUSPECT_EIGENVALUE = 1e-9
 RIDGE = 1e-10
 # From factors in single precision: more steps, and what is no rounding of theirs.
-REFINEMENTS_IN_SINGLE, CLEAR_IN_SINGLE = 6, 1e-4
+REFINEMENTS_IN_SINGLE, CLEAR_IN_SINGLE = 4, 1e-4
 
 
 class LeastSquares(NamedTuple):
