@@ -196,6 +196,8 @@ def main() -> None:
         rows.append(_rounded(pool()))
     device = jax.devices()[0].device_kind if backend != "cpu" else processor()
     found = {"device": device, "host": processor(), "ceilings": _rounded(limits), "rows": rows}
+    if backend == "cpu":
+        found["gpu"] = "not measured: JAX sees none here"
     write(out, {"machine": machine()} | found)
     Console(width=130).print(_table(found))
 
@@ -207,7 +209,7 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
 def _table(found: dict[str, Any]) -> Table:
     limits = found["ceilings"]
     title = f"{found['device']}: {limits['GFLOP/s']} GFLOP/s float64, {limits['GB/s']} GB/s copied"
-    table = Table(title=title)
+    table = Table(title=title, caption=f"GPU {found['gpu']}" if "gpu" in found else None)
     columns = ("batch", "rows/s", "good", "GFLOP/s", "of the product", "GB/s", "of the copy")
     for column in ("what", *columns, "first call, s"):
         table.add_column(column, justify="left" if column == "what" else "right")

@@ -1,8 +1,8 @@
 """Give gradient descent its best chance: a grid over optimizers, and how often it then succeeds.
 
-    python benchmarks/tune_gd.py            # writes results/gd_tuning.json and gd_success.json
-    python benchmarks/tune_gd.py --quick    # a minute, to see that it works; writes *_quick.json
-    python benchmarks/tune_gd.py --only mnist-vae-20-400-784 success    # keeps the other results
+    python -m benchmarks.tune_gd            # writes results/gd_tuning.json and gd_success.json
+    python -m benchmarks.tune_gd --quick    # a minute, to see that it works; writes *_quick.json
+    python -m benchmarks.tune_gd --only mnist-vae-20-400-784 success    # keeps the other results
 
 Success is ||z - z*||_2 / ||z*||_2 <= 1e-3, without noise. Tuning and success use different random
 nets and codes. The grid has two stages: every optimizer, rate and schedule at one length and one
