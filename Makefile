@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint types contracts pytest docs dist container pins clean
+.PHONY: demo test check lint types contracts pytest docs bench dist container pins clean
 
 demo: .venv/base
 	$(BIN)/jaxinv demo
@@ -57,6 +57,22 @@ TORCH ?= torch>=2.6
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
 	touch $@
 
+# Every benchmark at its small size, into bench-quick, with the seconds it took; then the hot kernels
+# against what benchmarks/results/kernels.json holds of this machine.
+BENCHMARKS := exact lp lp_certified joint job overlap recovery theorems tune_gd tune_peers peers throughput gpu
+bench: .venv/bench
+	mkdir -p bench-quick
+	for name in $(BENCHMARKS); do \
+	  echo "== $$name"; begin=$$(date +%s); \
+	  $(BIN)/python -m benchmarks.$$name --quick --out bench-quick/$$name.json || exit 1; \
+	  echo "== $$name: $$(( $$(date +%s) - begin )) s"; \
+	done
+	$(BIN)/python -m benchmarks.kernels
+
+.venv/bench: .venv/base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[bench]'
+	touch $@
+
 # The pins carry hashes and no index address; uv reads the dependencies from pyproject.toml.
 PIN := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 pins:
@@ -68,4 +84,4 @@ pins:
 	$(PIN) requirements/build.in --extra docs --output-file requirements/docs.txt
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache docs/_build
+	rm -rf .venv bench-quick .pytest_cache .mypy_cache .ruff_cache docs/_build

@@ -46,8 +46,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--codes", type=int, default=8, help="planted codes for each net")
     parser.add_argument("--measured", type=int, default=2, help="codes whose error is measured")
+    parser.add_argument("--quick", action="store_true", help="one code a net")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.codes, arguments.measured = 1, 1
     begin = time.perf_counter()
     results: dict[str, Any] = {
         "assumptions": assumptions(arguments.codes, arguments.measured),

@@ -1,8 +1,8 @@
 """Give gradient descent its best chance: a grid over optimizers, and how often it then succeeds.
 
-    python benchmarks/tune_gd.py            # writes results/gd_tuning.json and gd_success.json
-    python benchmarks/tune_gd.py --quick    # a minute, to see that it works; writes *_quick.json
-    python benchmarks/tune_gd.py --only mnist-vae-20-400-784 success    # keeps the other results
+    python -m benchmarks.tune_gd            # writes results/gd_tuning.json and gd_success.json
+    python -m benchmarks.tune_gd --quick    # a minute, to see that it works; writes *_quick.json
+    python -m benchmarks.tune_gd --only mnist-vae-20-400-784 success    # keeps the other results
 
 Success is ||z - z*||_2 / ||z*||_2 <= 1e-3, without noise. Tuning and success use different random
 nets and codes. The grid has two stages: every optimizer, rate and schedule at one length and one
@@ -265,11 +265,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small, to see that it works")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="families, or 'success'")
-    quick, only = (getattr(parser.parse_args(), name) for name in ("quick", "only"))
+    parser.add_argument("--out", type=Path, help="of the tuning; success is written beside it")
+    arguments = parser.parse_args()
+    quick, only = arguments.quick, arguments.only
     ending = "_quick.json" if quick else ".json"
     means = f"||z - z*||_2 <= {SUCCESS:g} ||z*||_2, noiseless"
 
-    path = RESULTS / f"gd_tuning{ending}"
+    path = arguments.out or RESULTS / f"gd_tuning{ending}"
     known = json.loads(path.read_text())["families"] if only and path.exists() else []
     tuned = {family["family"]: family for family in known}
     work = [(f, RANDOM_GRID) for f in random_families(SIZES, *((2, 2) if quick else (6, 4)))]
@@ -292,7 +294,8 @@ def main() -> None:
             "tuned": {name: winner[name] for name in FIELDS} | {"on": JUDGED},
             "rows": success(families, settings(winner)),
         }
-        write(RESULTS / f"gd_success{ending}", content)
+        beside = path.with_stem(f"{path.stem}_success")
+        write(beside if arguments.out else RESULTS / f"gd_success{ending}", content)
 
 
 if __name__ == "__main__":

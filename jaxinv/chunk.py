@@ -10,8 +10,9 @@ from jaxtyping import Float
 from jaxinv.joint.answer import answer, inversion, refined
 from jaxinv.joint.gradient_descent import gradient_descent
 from jaxinv.joint.levenberg_marquardt import Box
-from jaxinv.joint.portfolio import Problem, portfolio, restarts
+from jaxinv.joint.portfolio import portfolio, restarts
 from jaxinv.joint.preimage import chosen_preimage
+from jaxinv.joint.problem import Problem
 from jaxinv.joint.robust import robust_ending
 from jaxinv.layerwise.sweep import sweep
 from jaxinv.methods import Auto, Exact, GradientDescent, LevenbergMarquardt

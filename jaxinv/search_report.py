@@ -74,15 +74,16 @@ _ENDINGS = {
 class SearchReport:
     """What "auto" and "lm" did, one entry a row.
 
-    runs: Levenberg-Marquardt runs made on the whole net. prefix_runs: those made on its first
-    layers. peeled: outer layers whose active rows determined their input, so that the search could
-    leave them out; 0 where no layer was peeled. start: (`Start`) where the best run began.
-    agreeing: independent runs that ended in its minimum. ending: (`Ending`) why the search ended.
+    runs: Levenberg-Marquardt runs made on the whole net, 0 where the layer-wise estimate fits.
+    prefix_runs: those made on its first layers. peeled: outer layers whose active rows determined
+    their input, so that the search could leave them out; 0 where no layer was peeled. start:
+    (`Start`) where the best run began. agreeing: independent runs that ended in its minimum.
+    ending: (`Ending`) why the search ended.
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
     >>> search = jaxinv.invert(g, g(np.ones((3, 2)))).search
     >>> search.runs.tolist(), jaxinv.Ending(int(search.ending[0])).name
-    ([1, 1, 1], 'REPRODUCED')
+    ([0, 0, 0], 'REPRODUCED')
     """
 
     runs: Int[Array, "*batch"]

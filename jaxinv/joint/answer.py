@@ -7,7 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from jaxinv.certify.identifiability import jacobian_rank
-from jaxinv.joint.portfolio import Best, Problem, from_latents
+from jaxinv.joint.minima import Best
+from jaxinv.joint.portfolio import from_latents
+from jaxinv.joint.problem import Problem
 from jaxinv.methods import LevenbergMarquardt
 from jaxinv.result import Inversion
 from jaxinv.search_report import Ending, SearchReport
@@ -23,7 +25,7 @@ def answer(problem: Problem, best: Best) -> Inversion:
     dimensions otherwise; others are INEXACT, or STEP_LIMIT where the best run was cut off.
     """
     found = problem.live & np.isfinite(best.loss)
-    undetermined = free_dimensions(problem, best.latent, found)
+    undetermined = free_dimensions(problem, best.latent, found & ~best.determined)
     explained = best.reproduced | best.confirmed
     status = np.select(
         [~problem.live, ~found, explained & (undetermined > 0), explained, best.converged],

@@ -7,133 +7,35 @@ is made for the rows still unsettled, and what a row does next depends on that r
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from jaxinv.generator import Generator
-from jaxinv.joint.lanes import Engine, default_lanes
-from jaxinv.joint.levenberg_marquardt import Box, Starts
+from jaxinv.joint import unrolled
+from jaxinv.joint.lanes import Engine
+from jaxinv.joint.levenberg_marquardt import Starts
+from jaxinv.joint.minima import ROUGH, Best, nothing_found, settle
 from jaxinv.joint.peeling import operations, peel
+from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.joint.starts import starting_points
 from jaxinv.methods import Auto, LevenbergMarquardt
 from jaxinv.search_report import Start
 
-SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
-SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two
-MANY_RUNS = 32
-AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a false minimum's
 AGREEMENT = 2
 PEEL_AFTER = 4  # random runs
 LARGEST_WAVE = 16
-ROUGH = 0.1  # relative residual up to which a fit is worth carrying on from
 HIDDEN = 1e-4  # relative error that a hidden vector found by peeling may have
-ELITE = 4  # lowest minima that are remembered
 NEARBY_SPREAD = 0.3  # of the root mean square of a minimum's entries
 NEARBY_STREAM = 1 << 20  # number of the first random point that is used as a displacement
-
-
-@dataclass
-class Best:
-    """The lowest minimum of each row (written in place), one entry a row.
-
-    start: (`Start`) where its run began. hits: runs that ended in it. made: independent runs made,
-    carried_on: runs from what others had found, prefix_made: those on the first layers. peeled:
-    outer layers that were peeled. limit: the loss that reproduces the observation. size: its
-    weighted 2-norm. ample: whether far more entries than unknowns bind the latent. noisy: whether
-    noise can explain a misfit. elite: the lowest minima, different ones, ascending; elite_loss is
-    infinite where there are fewer.
-    """
-
-    latent: Float[np.ndarray, "B k"]
-    loss: Float[np.ndarray, " B"]
-    converged: Bool[np.ndarray, " B"]
-    start: Int[np.ndarray, " B"]
-    hits: Int[np.ndarray, " B"]
-    made: Int[np.ndarray, " B"]
-    carried_on: Int[np.ndarray, " B"]
-    prefix_made: Int[np.ndarray, " B"]
-    peeled: Int[np.ndarray, " B"]
-    limit: Float[np.ndarray, " B"]
-    size: Float[np.ndarray, " B"]
-    ample: Bool[np.ndarray, " B"]
-    noisy: Bool[np.ndarray, " B"]
-    elite: Float[np.ndarray, "B elite k"]
-    elite_loss: Float[np.ndarray, "B elite"]
-    agreement: int
-    live: Bool[np.ndarray, " B"]
-
-    @property
-    def reproduced(self) -> Bool[np.ndarray, " B"]:
-        return self.loss <= self.limit
-
-    @property
-    def confirmed(self) -> Bool[np.ndarray, " B"]:
-        """Whether enough runs ended in the lowest minimum known, many being made if it is high."""
-        small = (self.loss <= (SMALL_MISFIT * self.size) ** 2) & self.ample
-        enough = small | (self.made >= MANY_RUNS)
-        return enough & self.noisy & (self.hits >= self.agreement)
-
-    @property
-    def open(self) -> Bool[np.ndarray, " B"]:
-        return self.live & ~self.reproduced & ~self.confirmed
-
-    @property
-    def near(self) -> Bool[np.ndarray, " B"]:
-        """Open rows whose lowest minimum almost fits: the range of G cannot be far."""
-        return self.open & (self.loss <= (ROUGH * self.size) ** 2)
-
-    def learn(self, starts: Starts, engine: Engine, start: Start) -> None:
-        """Make the runs and keep, run by run, what is lower or confirms the lowest.
-
-        Runs that start from what others found are not independent, and confirm nothing.
-        """
-        runs = engine.run(starts)
-        independent = start not in (Start.PREFIX, Start.NEARBY)
-        for i, row in enumerate(starts.row):
-            self.made[row] += independent
-            self.carried_on[row] += not independent
-            same = abs(runs.loss[i] - self.loss[row]) <= SAME_MINIMUM * self.loss[row]
-            self.hits[row] += same and independent
-            if runs.loss[i] < self.loss[row]:
-                self.hits[row] = self.hits[row] if same else 1
-                self.latent[row], self.loss[row] = runs.latent[i], runs.loss[i]
-                self.converged[row] = runs.converged[i]
-                self.start[row] = Start.SOFTENED if starts.softness[i] else start
-            self._remember(int(row), runs.latent[i], runs.loss[i])
-
-    def _remember(self, row: int, latent: Float[np.ndarray, " k"], loss: float) -> None:
-        """Put a minimum among the row's lowest, unless it is one of them already."""
-        known = self.elite_loss[row]
-        if np.isfinite(loss) and not (abs(known - loss) <= SAME_MINIMUM * loss).any():
-            place = int(np.searchsorted(known, loss))
-            self.elite_loss[row] = np.insert(known, place, loss)[:ELITE]
-            self.elite[row] = np.insert(self.elite[row], place, latent, axis=0)[:ELITE]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A batch to fit: x (B, n), weights (B, n), 0 where not observed, and who is asked for.
-
-    limit: (B,) weighted loss at which a row counts as reproduced. row_ids: (B,) names by which
-    rows draw their starting points.
-    """
-
-    generator: Generator
-    observation: Float[np.ndarray, "B n"]
-    weight: Float[np.ndarray, "B n"]
-    live: Bool[np.ndarray, " B"]
-    limit: Float[np.ndarray, " B"]
-    box: Box
-    seed: int
-    row_ids: Int[np.ndarray, " B"]
 
 
 def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
     """Fit every live row: G(z) close to x in the weighted 2-norm, the lowest minimum found kept."""
     best = nothing_found(problem, method.agreement)
+    if peeling and unrolling_pays(problem.generator):
+        _from_unrolling(problem, best)
     engine = engine_of(problem, method.lanes, method.steps)
     relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
     softness = (method.softness if relu else 0.0, 0.0)
@@ -187,11 +89,21 @@ def from_latents(
 
 
 def peeling_pays(generator: Generator) -> bool:
-    """Whether peeling a row costs less than the ten steps of a run that goes well."""
+    """Whether peeling a row costs less than a run from anywhere."""
+    return operations(generator) < _run_operations(generator)
+
+
+def unrolling_pays(generator: Generator) -> bool:
+    """Whether every layer expands, and unrolling a row costs less than a run from anywhere."""
+    expands = all(layer.width >= layer.width_in for layer in generator.layers)
+    return expands and unrolled.operations(generator) < _run_operations(generator)
+
+
+def _run_operations(generator: Generator) -> float:
+    """Floating-point operations of the ten steps of a run that goes well."""
     k = generator.latent_size
     products = sum(2 * layer.width * layer.width_in * k for layer in generator.layers[1:])
-    step = products + 2 * generator.observation_size * k**2 + 2 * k**3
-    return operations(generator) < 10 * step
+    return 10.0 * (products + 2 * generator.observation_size * k**2 + 2 * k**3)
 
 
 def random_starts(
@@ -238,41 +150,13 @@ def _points(problem: Problem, wave: slice, scale: float) -> Float[np.ndarray, "B
     return np.asarray(starting_points(problem.seed, ids, count, k, scale, wave.start))
 
 
-def nothing_found(problem: Problem, agreement: int) -> Best:
-    """The state before the first run."""
-    batch = len(problem.live)
-    binding = problem.weight > 0
-    noisy = np.ones(batch, bool)
-    if problem.generator.layers[-1].activation.kind == "relu":
-        # Noise added to a ReLU's outputs makes some of them negative: without, misfit is misfit.
-        noisy = np.asarray((binding & (problem.observation < 0)).any(axis=1))
-        binding &= problem.observation > 0
-    none = np.zeros(batch, np.int64)
-    return Best(
-        latent=np.full((batch, problem.generator.latent_size), np.nan),
-        loss=np.full(batch, np.inf),
-        converged=np.zeros(batch, bool),
-        start=none,
-        hits=none.copy(),
-        made=none.copy(),
-        carried_on=none.copy(),
-        prefix_made=none.copy(),
-        peeled=none.copy(),
-        limit=problem.limit,
-        size=np.linalg.norm(problem.weight * problem.observation, axis=-1),
-        ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
-        noisy=noisy,
-        elite=np.zeros((batch, ELITE, problem.generator.latent_size)),
-        elite_loss=np.full((batch, ELITE), np.inf),
-        agreement=agreement,
-        live=problem.live,
-    )
-
-
-def engine_of(problem: Problem, lanes: int | None, steps: int) -> Engine:
-    """Lanes for this problem, as many as its shape (never its observations) says."""
-    lanes = lanes or min(default_lanes(problem.generator), len(problem.live))
-    return Engine(problem.generator, problem.observation, problem.weight, problem.box, lanes, steps)
+def _from_unrolling(problem: Problem, best: Best) -> None:
+    """Settle the rows without noise that the layers determine one by one."""
+    relu = problem.generator.layers[-1].activation.kind == "relu"
+    tried = best.open & (problem.weight > 0).all(-1) & ~(relu & best.noisy)
+    if tried.any():
+        x = np.where(tried[:, None], problem.observation, 0.0)
+        settle(problem, best, *unrolled.unrolled(problem.generator, x))
 
 
 def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> None:
@@ -283,9 +167,12 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
     whole = problem.generator.depth
     best.peeled[best.open] = np.where(peeled.depth == 0, whole, whole - peeled.depth)[best.open]
     if 0 in peeled.inputs:
+        start = np.asarray(peeled.inputs[0])
+        settle(problem, best, start, peeled.depth == 0)
         rows = np.flatnonzero(best.open)
-        start = np.asarray(peeled.inputs[0])[rows]
-        best.learn(Starts(rows, start, np.zeros(len(rows))), engine, Start.LAYERWISE)
+        if rows.size:
+            points = Starts(rows, start[rows], np.zeros(len(rows)))
+            best.learn(points, engine, Start.LAYERWISE)
     for depth in range(1, problem.generator.depth):
         rows = best.open & (peeled.depth == depth)
         if not rows.any():

@@ -19,7 +19,7 @@ from scipy.optimize import nnls
 from jaxinv.certify.identifiability import AT_KINK
 from jaxinv.generator import Generator
 from jaxinv.joint.answer import relabelled
-from jaxinv.joint.portfolio import Problem
+from jaxinv.joint.problem import Problem
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
 from jaxinv.methods import Auto, ClarabelPool

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from jaxinv.joint.answer import relabelled
 from jaxinv.joint.levenberg_marquardt import Starts
-from jaxinv.joint.portfolio import Problem, engine_of
+from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
 from jaxinv.methods import ClarabelPool

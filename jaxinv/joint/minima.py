@@ -1,0 +1,151 @@
+"""The minima found for each row: the lowest, how often it was met, and what that says."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxinv.joint.lanes import Engine
+from jaxinv.joint.levenberg_marquardt import Starts
+from jaxinv.joint.problem import Problem
+from jaxinv.search_report import Start
+
+SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
+SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two
+MANY_RUNS = 32
+AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a false minimum's
+ROUNDED = 1e-11  # relative residual that only rounding leaves
+ROUGH = 0.1  # relative residual up to which a fit is worth carrying on from
+ELITE = 4  # lowest minima that are remembered
+
+
+@dataclass
+class Best:
+    """The lowest minimum of each row (written in place), one entry a row.
+
+    start: (`Start`) where its run began. hits: runs that ended in it. made: independent runs made,
+    carried_on: runs from what others had found, prefix_made: those on the first layers. peeled:
+    outer layers that were peeled. limit: the loss that reproduces the observation. size: its
+    weighted 2-norm. ample: whether far more entries than unknowns bind the latent. noisy: whether
+    noise can explain a misfit. elite: the lowest minima, different ones, ascending; elite_loss is
+    infinite where there are fewer. determined: J is known to have full column rank.
+    """
+
+    latent: Float[np.ndarray, "B k"]
+    loss: Float[np.ndarray, " B"]
+    converged: Bool[np.ndarray, " B"]
+    start: Int[np.ndarray, " B"]
+    hits: Int[np.ndarray, " B"]
+    made: Int[np.ndarray, " B"]
+    carried_on: Int[np.ndarray, " B"]
+    prefix_made: Int[np.ndarray, " B"]
+    peeled: Int[np.ndarray, " B"]
+    limit: Float[np.ndarray, " B"]
+    size: Float[np.ndarray, " B"]
+    ample: Bool[np.ndarray, " B"]
+    noisy: Bool[np.ndarray, " B"]
+    elite: Float[np.ndarray, "B elite k"]
+    elite_loss: Float[np.ndarray, "B elite"]
+    determined: Bool[np.ndarray, " B"]
+    agreement: int
+    live: Bool[np.ndarray, " B"]
+
+    @property
+    def reproduced(self) -> Bool[np.ndarray, " B"]:
+        return self.loss <= self.limit
+
+    @property
+    def confirmed(self) -> Bool[np.ndarray, " B"]:
+        """Whether enough runs ended in the lowest minimum known, many being made if it is high."""
+        small = (self.loss <= (SMALL_MISFIT * self.size) ** 2) & self.ample
+        enough = small | (self.made >= MANY_RUNS)
+        return enough & self.noisy & (self.hits >= self.agreement)
+
+    @property
+    def open(self) -> Bool[np.ndarray, " B"]:
+        return self.live & ~self.reproduced & ~self.confirmed
+
+    @property
+    def near(self) -> Bool[np.ndarray, " B"]:
+        """Open rows whose lowest minimum almost fits: the range of G cannot be far."""
+        return self.open & (self.loss <= (ROUGH * self.size) ** 2)
+
+    def learn(self, starts: Starts, engine: Engine, start: Start) -> None:
+        """Make the runs and keep, run by run, what is lower or confirms the lowest.
+
+        Runs that start from what others found are not independent, and confirm nothing.
+        """
+        runs = engine.run(starts)
+        independent = start not in (Start.PREFIX, Start.NEARBY)
+        for i, row in enumerate(starts.row):
+            self.made[row] += independent
+            self.carried_on[row] += not independent
+            same = abs(runs.loss[i] - self.loss[row]) <= SAME_MINIMUM * self.loss[row]
+            self.hits[row] += same and independent
+            if runs.loss[i] < self.loss[row]:
+                self.hits[row] = self.hits[row] if same else 1
+                self.latent[row], self.loss[row] = runs.latent[i], runs.loss[i]
+                self.converged[row] = runs.converged[i]
+                self.start[row] = Start.SOFTENED if starts.softness[i] else start
+            self._remember(int(row), runs.latent[i], runs.loss[i])
+
+    def _remember(self, row: int, latent: Float[np.ndarray, " k"], loss: float) -> None:
+        """Put a minimum among the row's lowest, unless it is one of them already."""
+        known = self.elite_loss[row]
+        if np.isfinite(loss) and not (abs(known - loss) <= SAME_MINIMUM * loss).any():
+            place = int(np.searchsorted(known, loss))
+            self.elite_loss[row] = np.insert(known, place, loss)[:ELITE]
+            self.elite[row] = np.insert(self.elite[row], place, latent, axis=0)[:ELITE]
+
+
+def nothing_found(problem: Problem, agreement: int) -> Best:
+    """The state before the first run."""
+    batch = len(problem.live)
+    binding = problem.weight > 0
+    noisy = np.ones(batch, bool)
+    if problem.generator.layers[-1].activation.kind == "relu":
+        # Noise added to a ReLU's outputs makes some of them negative: without, misfit is misfit.
+        noisy = np.asarray((binding & (problem.observation < 0)).any(axis=1))
+        binding &= problem.observation > 0
+    none = np.zeros(batch, np.int64)
+    return Best(
+        latent=np.full((batch, problem.generator.latent_size), np.nan),
+        loss=np.full(batch, np.inf),
+        converged=np.zeros(batch, bool),
+        start=none,
+        hits=none.copy(),
+        made=none.copy(),
+        carried_on=none.copy(),
+        prefix_made=none.copy(),
+        peeled=none.copy(),
+        limit=problem.limit,
+        size=np.linalg.norm(problem.weight * problem.observation, axis=-1),
+        ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
+        noisy=noisy,
+        elite=np.zeros((batch, ELITE, problem.generator.latent_size)),
+        elite_loss=np.full((batch, ELITE), np.inf),
+        determined=np.zeros(batch, bool),
+        agreement=agreement,
+        live=problem.live,
+    )
+
+
+def settle(
+    problem: Problem,
+    best: Best,
+    latent: Float[np.ndarray, "B k"],
+    full_rank: Bool[np.ndarray, " B"],
+) -> None:
+    """Keep what reproduces an open row to rounding: nothing is left that a run could lower.
+
+    full_rank: rows at which every layer's active rows have full column rank, and so has J.
+    """
+    image = np.asarray(problem.generator(latent))
+    misfit = np.where(problem.weight > 0, problem.weight * (image - problem.observation), 0.0)
+    loss = (misfit**2).sum(-1)
+    inside = ((latent >= problem.box.low) & (latent <= problem.box.high)).all(-1)
+    done = best.open & np.asarray(inside) & (loss <= (ROUNDED * best.size) ** 2)
+    best.latent[done], best.loss[done], best.converged[done] = latent[done], loss[done], True
+    best.determined[done] = full_rank[done]
+    best.start[done], best.hits[done] = Start.LAYERWISE, 1
+    best.peeled[done] = problem.generator.depth

@@ -1,0 +1,34 @@
+"""A batch to fit by all layers at once, and the engine that makes its runs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxinv.generator import Generator
+from jaxinv.joint.lanes import Engine, default_lanes
+from jaxinv.joint.levenberg_marquardt import Box
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch to fit: x (B, n), weights (B, n), 0 where not observed, and who is asked for.
+
+    limit: (B,) weighted loss at which a row counts as reproduced. row_ids: (B,) names by which
+    rows draw their starting points.
+    """
+
+    generator: Generator
+    observation: Float[np.ndarray, "B n"]
+    weight: Float[np.ndarray, "B n"]
+    live: Bool[np.ndarray, " B"]
+    limit: Float[np.ndarray, " B"]
+    box: Box
+    seed: int
+    row_ids: Int[np.ndarray, " B"]
+
+
+def engine_of(problem: Problem, lanes: int | None, steps: int) -> Engine:
+    """Lanes for this problem, as many as its shape (never its observations) says."""
+    lanes = lanes or min(default_lanes(problem.generator), len(problem.live))
+    return Engine(problem.generator, problem.observation, problem.weight, problem.box, lanes, steps)

@@ -1,0 +1,119 @@
+"""Rows that a layer-wise inverse reproduces to rounding are inverted without a single run."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxinv
+from jaxinv import Status
+from jaxinv.joint import lanes, portfolio, unrolled
+
+
+def net(*activations, seed=0):
+    """6-30-80-200: expansive, and few inputs a unit, so that nothing saturates."""
+    rng = np.random.default_rng(seed)
+    widths = (6, 30, 80, 200)[: len(activations) + 1]
+    return jaxinv.Generator.from_layers(
+        (rng.standard_normal((n, k)) / np.sqrt(2 * k), 0.1 * rng.standard_normal(n), name)
+        for k, n, name in zip(widths, widths[1:], activations, strict=False)
+    )
+
+
+def planted(generator, rows=12):
+    latent = np.random.default_rng(5).standard_normal((rows, generator.latent_size))
+    return latent, np.array(generator(latent))
+
+
+@pytest.fixture
+def no_runs(monkeypatch):
+    def run(self, starts):
+        raise AssertionError(f"{len(starts.row)} runs were made")
+
+    monkeypatch.setattr(lanes.Engine, "run", run)
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        net("leaky_relu:0.1", "leaky_relu:0.1", "leaky_relu:0.1"),
+        net("relu", "leaky_relu:0.3", "sigmoid"),
+        net("relu", "tanh", "identity"),
+        jaxinv.Generator.random((6, 40, 200)),
+    ],
+    ids=repr,
+)
+@pytest.mark.usefixtures("no_runs")
+def test_a_noiseless_row_takes_no_run(generator):
+    latent, x = planted(generator)
+    found = jaxinv.invert(generator, x)
+    np.testing.assert_allclose(found.latent, latent, rtol=0, atol=1e-9)
+    assert (np.asarray(found.status) == Status.SOLVED).all()
+
+
+def test_rows_with_noise_masks_or_bounds_go_the_usual_way(monkeypatch):
+    generator = net("leaky_relu:0.1", "leaky_relu:0.1", "leaky_relu:0.1")
+    latent, x = planted(generator)
+    x[::2] += 1e-3 * np.random.default_rng(6).standard_normal(x[::2].shape)
+    mask = np.ones(x.shape, bool)
+    mask[1, :40] = False
+    bounds = (-1.0, 1.0)
+    with jax.enable_x64(True):
+        off = np.abs(unrolled.unrolled(generator, x).latent - latent).max(1)
+    exact = off < 1e-9
+    assert exact.tolist() == [False, True] * 6
+    got = [
+        jaxinv.invert(generator, x, mask=mask),
+        jaxinv.invert(generator, x, latent_bounds=bounds),
+    ]
+    monkeypatch.setattr(portfolio, "unrolling_pays", lambda generator: False)
+    usual = [
+        jaxinv.invert(generator, x, mask=mask),
+        jaxinv.invert(generator, x, latent_bounds=bounds),
+    ]
+    outside = (np.abs(latent) > 1).any(1)
+    assert outside.any() and not outside.all()
+    for now, before, same in zip(
+        got, usual, (~exact | ~mask.all(1), ~exact | outside), strict=True
+    ):
+        np.testing.assert_array_equal(now.latent[same], before.latent[same])
+        np.testing.assert_allclose(now.latent, before.latent, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(now.status, before.status)
+
+
+def test_a_row_keeps_its_bits_whatever_stands_beside_it():
+    generator = net("relu", "leaky_relu:0.3", "sigmoid")
+    _, x = planted(generator)
+    spoiled = x.copy()
+    spoiled[3], spoiled[4] = np.nan, 0.5
+    alone, beside = (jaxinv.invert(generator, rows) for rows in (x, spoiled))
+    others = np.delete(np.arange(len(x)), [3, 4])
+    np.testing.assert_array_equal(alone.latent[others], beside.latent[others])
+    assert np.asarray(beside.status)[3] == Status.BAD_INPUT
+
+
+def test_layers_that_determine_nothing_are_left_to_the_portfolio():
+    rng = np.random.default_rng(0)
+    deficient = rng.standard_normal((40, 3)) @ rng.standard_normal((3, 10))
+    generator = jaxinv.Generator.from_layers([(deficient, None, "leaky_relu:0.1")])
+    _, x = planted(generator)
+    found = jaxinv.invert(generator, x)
+    assert (np.asarray(found.undetermined) == 7).all()
+    contractive = jaxinv.Generator.random((8, 40, 32), activation="leaky_relu:0.1")
+    assert not portfolio.unrolling_pays(contractive)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e2, 1e5])
+def test_single_precision_factors_cost_no_digit_or_say_nothing(spread):
+    rng = np.random.default_rng(1)
+    left, _, right = np.linalg.svd(rng.standard_normal((200, 20)), full_matrices=False)
+    w = left * np.geomspace(1.0, spread, 20) @ right
+    generator = jaxinv.Generator.from_layers([(w, None, "relu")])
+    latent, x = planted(generator)
+    with jax.enable_x64(True):
+        found, full_rank = unrolled.unrolled(generator, x)
+    if full_rank.any():
+        np.testing.assert_allclose(found[full_rank], latent[full_rank], rtol=0, atol=1e-10 * spread)
+    assert full_rank.all() if spread < 1e3 else not full_rank.any()
+    answer = jaxinv.invert(generator, x)
+    np.testing.assert_allclose(answer.latent, latent, rtol=0, atol=1e-12 * spread**2)
+    assert (np.asarray(answer.status) == Status.SOLVED).all()
