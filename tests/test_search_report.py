@@ -13,13 +13,13 @@ def planted(widths, rows=8, seed=0):
     return generator, latent, np.array(generator(latent))
 
 
-def test_rows_that_layers_determine_need_one_run_from_the_layerwise_start():
+def test_rows_that_layers_determine_need_no_run():
     generator, _, x = planted((6, 30, 100))
     search = jaxinv.invert(generator, x).search
     assert np.asarray(search.start).tolist() == [Start.LAYERWISE] * 8
     assert np.asarray(search.peeled).tolist() == [2] * 8
     assert np.asarray(search.ending).tolist() == [Ending.REPRODUCED] * 8
-    assert np.asarray(search.runs).tolist() == [1] * 8
+    assert np.asarray(search.runs).tolist() == [0] * 8
     assert not np.asarray(search.prefix_runs).any()
 
 
