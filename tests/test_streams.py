@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 import jaxinv
@@ -39,3 +40,23 @@ def test_the_command_line_shows_rows_rate_and_time_left(tmp_path):
     assert "50/50" in bar
     assert float(re.search(r"([\d.e+]+) rows/s", bar)[1]) > 0
     assert re.search(r"\d+:\d\d:\d\d", bar)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    net = jaxinv.Generator.random((2, 6, 12), seed=0)
+    jaxinv.save_generator(net, tmp_path / "net.npz")
+    np.save(tmp_path / "x.npy", np.asarray(net(np.ones((2, 2)))))
+    (tmp_path / "codes.npz").mkdir()
+
+    def work(*_, **__):
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr("jaxinv.cli.invert.invert_stream", work)
+    asked = ["invert", str(tmp_path / "net.npz"), str(tmp_path / "x.npy"), "--out"]
+    done = CliRunner().invoke(app, [*asked, str(tmp_path / "codes.npz")])
+    with pytest.raises(ValueError, match=r"codes\.npz is a folder; name a file"):
+        raise done.exception
+    # A folder that takes no file, whoever asks.
+    done = CliRunner().invoke(app, [*asked, "/proc/codes.npz"])
+    with pytest.raises(ValueError, match="/proc/codes.npz cannot be written"):
+        raise done.exception

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from jaxinv.formats import load_generator
 from jaxinv.invert import default_chunk, invert_stream
+from jaxinv.job import durable
 from jaxinv.job.sources import open_mask, open_rows
 from jaxinv.result import Inversion, concatenate
 
@@ -35,6 +36,7 @@ def run(
         raise ValueError(f"--out {out} must end in .npz")
     if not out.parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.parent}")
+    durable.probe(out)
     method, noise, mask, dataset, pixels, seed = question
     generator = load_generator(generator_name, layers)
     rows = open_rows(observations, dataset, pixels)
@@ -58,15 +60,11 @@ def run(
             parts.append(part)
             progress.advance(bar, len(part.status))
     inversion = concatenate(parts)
-    with open(out, "wb") as file:
-        np.savez(
-            file,
-            allow_pickle=False,
-            latent=np.asarray(inversion.latent),
-            status=np.asarray(inversion.status),
-            residual=np.asarray(inversion.residual),
-            undetermined=np.asarray(inversion.undetermined),
-        )
+    arrays = {
+        name: np.asarray(getattr(inversion, name))
+        for name in ("latent", "status", "residual", "undetermined")
+    }
+    durable.replace(out, lambda file: np.savez(file, allow_pickle=False, **arrays))
     for status, count in inversion.counts().items():
         console.print(f"{count:>8} {status.name}: {status.sentence}", highlight=False)
     return not bool(np.asarray(inversion.ok).all())

@@ -44,6 +44,13 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def probe(path: Path) -> None:
+    """Refuse a path that cannot be written, before there is anything to lose."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file")
+    _written(path, lambda _: None).unlink()
+
+
 def unwritable(path: Path, error: OSError) -> ValueError:
     """The sentence for a full disk, a read-only folder and the like."""
     return ValueError(
