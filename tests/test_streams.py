@@ -58,5 +58,5 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, mon
         raise done.exception
     # A folder that takes no file, whoever asks.
     done = CliRunner().invoke(app, [*asked, "/proc/codes.npz"])
-    with pytest.raises(ValueError, match="/proc/codes.npz cannot be written"):
+    with pytest.raises(ValueError, match=r"/proc/codes\.npz cannot be written"):
         raise done.exception
