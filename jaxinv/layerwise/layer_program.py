@@ -114,48 +114,17 @@ class LayerProgram:
         )
         left = np.flatnonzero(~settled)
         if left.size:
-            solved = solve_twice(
+            solved = solve_certified(
                 problem.take(left),
                 self.solver,
                 centre.latent[left],
                 scale[left],
-                together * self.batch_size,
+                largest_batch=together * self.batch_size,
             )
             for part in fields(found):
                 getattr(found, part.name)[left] = getattr(solved, part.name)
             np.add.at(self.fallback, which[left], solved.fallback)
         return found
-
-
-def solve_twice(
-    problem: IntervalLP,
-    solver: Solver,
-    centre: Float[np.ndarray, "B k"],
-    scale: Float[np.ndarray, " B"],
-    largest_batch: int,
-) -> CertifiedSolution:
-    """Solve; where the certificate fails, once more around the answer in the units of its slack.
-
-    A centre far from the answer leaves too few digits for an optimum much smaller than its own
-    violation, as where fewer rows are decided than there are unknowns.
-    """
-    found = solve_certified(problem, solver, centre, scale, largest_batch=largest_batch)
-    again = np.flatnonzero(~found.certified & np.isfinite(found.latent).all(-1))
-    if problem.slack is Slack.NONE or not again.size:
-        return found
-    near = problem.take(again)
-    violation = near.least_slack(found.latent[again]).max(-1)
-    closer = (violation < 0.1 * scale[again]) & (violation > 0)
-    if closer.any():
-        again, near = again[closer], near.take(closer)
-        unit = np.maximum(violation[closer], near.floor)
-        second = solve_certified(
-            near, solver, found.latent[again], unit, largest_batch=largest_batch
-        )
-        for part in fields(found):
-            kept = second.certified
-            getattr(found, part.name)[again[kept]] = getattr(second, part.name)[kept]
-    return found
 
 
 def _violation(problem: IntervalLP, z: np.ndarray) -> np.ndarray:

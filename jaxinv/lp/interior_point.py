@@ -56,10 +56,15 @@ class Chosen(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where an instance stands, what is missing there, and that in units of the tolerance: (B,)."""
+    """Where an instance stands, and what is missing there.
+
+    complementarity: sum m y, distance: the largest of it and the residuals, both (B,) and in units
+    of the tolerance.
+    """
 
     state: State
     residuals: Residuals
+    complementarity: Float[Array, " B"]
     distance: Float[Array, " B"]
 
 
@@ -102,21 +107,22 @@ def advance(
 ) -> State:
     """Step until `enough` instances are finished or stuck.
 
-    Finished is who has reached the tolerance, or comes no nearer though it is close: rounding has
-    taken over there, and further steps lose digits. The certificate decides what that is worth.
+    Finished is who has reached the tolerance, or comes no nearer though it is close, or though its
+    products are as small as they need be: rounding has taken over there, and further steps lose
+    digits. The certificate decides what that is worth.
     """
 
     def measured(state: State) -> Progress:
         residuals = _residuals(matrix, program, state, kind)
-        return Progress(
-            state, residuals, _distance(matrix, program, state, residuals, kind) / tolerance
-        )
+        products, distance = _distance(matrix, program, state, residuals, kind)
+        return Progress(state, residuals, products / tolerance, distance / tolerance)
 
     def step(now: Progress) -> Progress:
         running = now.state.running
         moved = measured(_moved(matrix, program, now.state, now.residuals, kind, correctors))
         lost = ~jnp.isfinite(moved.state.latent).all(-1) | (moved.state.steps > limit)
-        ended = ~lost & ~(moved.distance < now.distance) & (now.distance <= LAST_DIGITS)
+        close = (now.distance <= LAST_DIGITS) | (now.complementarity <= 1.0)
+        ended = ~lost & ~(moved.distance < now.distance) & close
         kept = _choose(running & ~lost & ~ended, moved, now)
         done = running & (ended | (kept.distance <= 1.0))
         state = kept.state._replace(
@@ -212,8 +218,8 @@ def _distance(
     state: State,
     residuals: Residuals,
     kind: Slack,
-) -> Float[Array, " B"]:
-    """The largest of complementarity and residuals, relative as the certificate measures them.
+) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+    """Complementarity, and the largest of it and the residuals, as the certificate measures them.
 
     A side may miss its equation by a little of its own margin: far sides are rounded coarsely.
     """
@@ -229,8 +235,9 @@ def _distance(
     left_over = jnp.abs(residuals.latent)
     way = state.margin.box_lower + state.margin.box_upper
     way = jnp.abs(state.latent) + jnp.where(left_over > NEGLIGIBLE * size, way, 0.0)
-    gap = (state.margin * y).total() + (left_over * way).sum(-1)
-    return jnp.stack([gap / scale, missing.largest(), (left_over / size).max(-1)]).max(0)
+    products = (state.margin * y).total() / scale
+    gap = products + (left_over * way).sum(-1) / scale
+    return products, jnp.stack([gap, missing.largest(), (left_over / size).max(-1)]).max(0)
 
 
 def _lengths(program: Program, state: State, direction: Direction) -> Float[Array, "B 2"]:

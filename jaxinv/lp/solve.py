@@ -1,6 +1,6 @@
 """One door to every backend: recentre, solve, recompute the certificate, undo the recentring."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -11,6 +11,7 @@ from jaxinv.lp.vertex import to_vertex
 from jaxinv.methods import ClarabelPool, CvxpySolver, InteriorPoint, Solver
 
 FAR = 1e3  # in units of the recentred program
+CLOSER = 0.1  # of the scale: an answer whose violation is smaller is a better centre
 CERTIFIED = 1e-8  # relative to max(optimum, floor), on the recentred program
 FALLBACKS = (ClarabelPool(), ClarabelPool(tolerance=1e-10))
 
@@ -91,32 +92,75 @@ def solve_certified(
 ) -> CertifiedSolution:
     """Solve in w, z = centre + scale w, and keep an answer only with its recomputed certificate.
 
+    What the solver does not certify, from the centre or from where it came to, goes to the pool.
     largest_batch: see `slots.solve`.
     """
-    recentred = problem.recentred(centre, scale)
-    near = _near_sides(recentred)
-    solution, certificate = _judged(recentred, run_backend(near, solver, largest_batch))
-    if isinstance(solver, InteriorPoint) and solver.vertex:
-        everywhere = solution.finished
-        solution, certificate = _purified(recentred, solution, certificate, everywhere)
-    certified = certificate.holds(CERTIFIED)
-    fallback = ~certified
+    found = _around_twice(problem, solver, centre, scale, largest_batch)
+    fallback = ~found.certified
     for pool in FALLBACKS:
-        open_ = np.flatnonzero(~certified)
-        if not open_.size or pool == solver:
-            continue
-        again = recentred.take(open_)
-        retried, judged = _judged(again, run_backend(again, pool))
-        better = judged.holds(CERTIFIED)
-        solution = solution.replaced(open_[better], retried.take(better))
-        certificate = certify(recentred, solution)
-        certified = certificate.holds(CERTIFIED)
+        open_ = np.flatnonzero(~found.certified)
+        if open_.size and pool != solver:
+            some = problem.take(open_), pool, centre[open_], scale[open_]
+            _adopt(found, open_, _around_twice(*some, whole=True))
+    return replace(found, fallback=fallback)
+
+
+def _around_twice(
+    problem: IntervalLP,
+    solver: Solver,
+    centre: Float[np.ndarray, "B k"],
+    scale: Float[np.ndarray, " B"],
+    largest_batch: int | None = None,
+    whole: bool = False,
+) -> CertifiedSolution:
+    """Solve; where the certificate fails, once more around the answer in the units of its slack.
+
+    A centre far from the answer leaves too few digits for an optimum much smaller than its own
+    violation, as where fewer rows are decided than there are unknowns.
+    """
+    found = _around(problem, solver, centre, scale, largest_batch, whole)
+    open_ = np.flatnonzero(~found.certified & np.isfinite(found.latent).all(-1))
+    if problem.slack is Slack.NONE or not open_.size:
+        return found
+    violation = problem.take(open_).least_slack(found.latent[open_]).max(-1)
+    closer = (violation < CLOSER * scale[open_]) & (violation > 0)
+    if closer.any():
+        open_, near = open_[closer], problem.take(open_[closer])
+        unit = np.maximum(violation[closer], near.floor)
+        again = _around(near, solver, found.latent[open_], unit, largest_batch, whole)
+        _adopt(found, open_, again)
+    return found
+
+
+def _around(
+    problem: IntervalLP,
+    solver: Solver,
+    centre: Float[np.ndarray, "B k"],
+    scale: Float[np.ndarray, " B"],
+    largest_batch: int | None,
+    whole: bool,
+) -> CertifiedSolution:
+    """Solve once; whole: with the far sides, which may matter after all."""
+    recentred = problem.recentred(centre, scale)
+    asked = recentred if whole else _near_sides(recentred)
+    solution, certificate = _judged(recentred, run_backend(asked, solver, largest_batch))
+    if isinstance(solver, InteriorPoint) and solver.vertex:
+        solution, certificate = _purified(recentred, solution, certificate, solution.finished)
     latent = np.clip(solution.uncentred(centre, scale).latent, problem.box_lower, problem.box_upper)
     offset = (problem.cost * centre).sum(-1)
     return CertifiedSolution(
-        latent,
-        scale * certificate.objective + offset,
-        certified,
-        solution.steps,
-        fallback,
+        latent=latent,
+        objective=scale * certificate.objective + offset,
+        certified=certificate.holds(CERTIFIED),
+        steps=solution.steps,
+        fallback=np.zeros(problem.batch_size, bool),
     )
+
+
+def _adopt(
+    found: CertifiedSolution, index: Int[np.ndarray, " m"], other: CertifiedSolution
+) -> None:
+    """Take over, in place, the certified answers of some instances."""
+    better = other.certified
+    for part in fields(found):
+        getattr(found, part.name)[index[better]] = getattr(other, part.name)[better]
