@@ -60,7 +60,7 @@ class InteriorPoint:
     """
 
     tolerance: float = 5e-9
-    steps: int = 30
+    steps: int = 50
     correctors: int = 2
     slots: int | None = None
     vertex: bool = False
