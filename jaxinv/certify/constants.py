@@ -222,7 +222,7 @@ def _smallest_column_sums(
     rows, columns = w.shape
     entries = columns * rows
     inverse = sparse.kron(sparse.eye_array(columns), w.T)
-    column_sums = sparse.kron(np.ones((1, columns)), sparse.eye_array(rows))
+    column_sums = sparse.hstack([sparse.eye_array(rows)] * columns)
     answer = _solved(
         np.append(np.zeros(2 * entries), 1.0),
         A_ub=sparse.hstack([column_sums, column_sums, sparse.csr_array(-np.ones((rows, 1)))]),

@@ -91,7 +91,7 @@ def confidence(
         raise ValueError(f"fewer than {k + 1} observed entries leave nothing to estimate noise by")
     weight = np.broadcast_to(1.0 if weights is None else np.asarray(weights), rows.shape)
     weight = np.where(observed, weight, 0.0)
-    quantile = stats.t.ppf(0.5 + level / 2, observed.sum(-1) - k)
+    quantile = np.asarray(stats.t.ppf(0.5 + level / 2, observed.sum(-1) - k))
     parts = [_one(generator, *row) for row in zip(rows, latent, weight, quantile, strict=True)]
     noise, covariance, low, high, ambiguous, reliable = (
         np.array(part) for part in zip(*parts, strict=True)

@@ -87,7 +87,7 @@ def cell_polytope(generator: Generator, z: np.ndarray, seen: np.ndarray) -> Poly
     a = np.concatenate(rows) if rows else np.zeros((0, basis.shape[1]))
     margin = np.concatenate(margins) if margins else np.zeros(0)
     size = np.linalg.norm(a, axis=1)
-    held = size > FLAT * size.max(initial=0.0)
+    held = size > FLAT * np.max(size, initial=0.0)
     return Polytope(z, basis, a[held], np.maximum(margin[held], 0.0))
 
 

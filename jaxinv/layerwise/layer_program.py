@@ -139,4 +139,4 @@ def _without_repeats(which: np.ndarray) -> list[np.ndarray]:
     for position, row in enumerate(which.tolist()):
         turn[position] = seen.get(row, 0)
         seen[row] = int(turn[position]) + 1
-    return [np.flatnonzero(turn == t) for t in range(int(turn.max(initial=-1)) + 1)]
+    return [np.flatnonzero(turn == t) for t in range(max(seen.values(), default=0))]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv import cholesky
@@ -92,7 +93,7 @@ def _refined(
     target: Float[Array, "B n"],
     weight: Float[Array, "B n"],
     ridge: float | Array,
-    precision: type = jnp.float64,
+    precision: DTypeLike = jnp.float64,
 ) -> tuple[Float[Array, "B k"], Float[Array, " B"]]:
     """Refined solution, and an estimate of the scaled normal matrix's smallest eigenvalue.
 
