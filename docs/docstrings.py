@@ -22,7 +22,7 @@ LINKS = {
 } | {"LayerLP": "jaxinv.methods.LayerLP"}
 MARKUP = re.compile(r"([\\*|_])")
 # Sentences that speak of the whole and not of the argument named before them.
-ASIDE = re.compile(r"(?<=[.)] )(?=Raises |Warns |Other arguments )")
+ASIDE = re.compile(r"(?<=[.)] )(?=Raises |Warns |Other (?:arguments|fields) )")
 
 
 def as_restructured_text(

@@ -42,15 +42,16 @@ class Auto:
     """A portfolio: layer-wise start, peeled prefixes, random starts, leaky homotopy, joint finish.
 
     runs: budget of Levenberg-Marquardt runs from random points a row. nearby: further runs for a
-    row whose lowest minimum almost fits, from points near its lowest minima. Work stops when the
-    observation is reproduced to `tolerance` (relative residual) or to the stated noise, or when
-    `agreement` runs have ended in the lowest minimum known; behind a last ReLU only where some
-    entry is negative, as otherwise nothing shows noise: state `noise=` for observations that were
-    clipped or rounded, or the whole budget is spent on them. preimage: which point to give where
-    the observation does not determine one: "any" that was found, the centre of the largest ball in
-    its cell's polytope ("chebyshev"), or the polytope's point of least norm ("minimum-norm").
-    Other fields as for `LevenbergMarquardt`; softness is that of the homotopy runs among the
-    random ones.
+    row whose lowest minimum almost fits, from points near its lowest minima. preimage: which point
+    to give where the observation does not determine one: "any" that was found, the centre of the
+    largest ball in its cell's polytope ("chebyshev"), or the polytope's point of least norm
+    ("minimum-norm"). softness: of the homotopy runs among the random ones. Other fields are those
+    of `LevenbergMarquardt`.
+
+    Work stops when the observation is reproduced to `tolerance` (relative residual) or to the
+    stated noise, or when `agreement` runs have ended in the lowest minimum known; behind a last
+    ReLU only where some entry is negative, as otherwise nothing shows noise: state `noise=` for
+    observations that were clipped or rounded, or the whole budget is spent on them.
 
     >>> g = jaxinv.Generator.from_layers([([[1.0, 1.0]], None, "identity")])
     >>> r = jaxinv.invert(g, [2.0], jaxinv.Auto(preimage="minimum-norm"))
