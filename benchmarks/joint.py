@@ -37,6 +37,7 @@ def parts(mnist: Path | None) -> dict[str, Callable[[bool], dict[str, Any]]]:
         "radii": limits.radii,
         "measurements": limits.measurements,
         **{f"digits {name}": partial(rivals.digits, name) for name in decoders},
+        "digits, gradient descent": rivals.descent,
         "singles noiseless": lambda quick: rivals.singles(rivals.noiseless_settings(quick)),
         "singles noisy": lambda quick: rivals.singles(rivals.noisy_settings(quick)),
         "singles gan": lambda quick: rivals.singles(rivals.gan_settings(mnist, quick)),
