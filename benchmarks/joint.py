@@ -37,8 +37,10 @@ def parts(mnist: Path | None) -> dict[str, Callable[[bool], dict[str, Any]]]:
         "radii": limits.radii,
         "measurements": limits.measurements,
         **{f"digits {name}": partial(rivals.digits, name) for name in decoders},
+        "digits, gradient descent": rivals.descent,
         "singles noiseless": lambda quick: rivals.singles(rivals.noiseless_settings(quick)),
         "singles noisy": lambda quick: rivals.singles(rivals.noisy_settings(quick)),
+        "singles leaky": lambda quick: rivals.singles(rivals.leaky_settings(quick)),
         "singles gan": lambda quick: rivals.singles(rivals.gan_settings(mnist, quick)),
         "throughput": rivals.throughput,
     }

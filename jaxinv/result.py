@@ -57,7 +57,8 @@ class Inversion:
     latent: (B, k) float64, NaN only where the row failed. status: (B,) of `Status`. undetermined:
     (B,) dimension the method left free, 0 where it found the latent unique. residual: (B,)
     ||mask * (G(latent) - x)||_2, recomputed in float64. layers: one `LayerReport` a layer, first
-    layer first; empty for methods that treat all layers at once.
+    layer first; empty for methods that treat all layers at once. search: what "auto" and "lm" did
+    for each row; None for other methods.
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
     >>> x = np.array(g(np.ones((3, 2))))

@@ -70,8 +70,9 @@ def waves(runs: int, nearby: int) -> Iterator[tuple[Start, slice]]:
 def restarts(problem: Problem, method: LevenbergMarquardt) -> Best:
     """Every live row from all its random starting points."""
     best = nothing_found(problem, AGREEMENT)
-    wave = slice(0, method.restarts)
-    points = _points(problem, wave, method.start_scale)
+    wave, ids = slice(0, method.restarts), jnp.asarray(problem.row_ids)
+    k, scale = problem.generator.latent_size, method.start_scale
+    points = np.asarray(starting_points(problem.seed, ids, method.restarts, k, scale))
     starts = random_starts(problem.live, points, wave, (method.softness,))
     best.learn(starts, engine_of(problem, method.lanes, method.steps), Start.RANDOM)
     return best
@@ -141,13 +142,11 @@ def nearby_starts(problem: Problem, best: Best, wave: slice) -> Starts:
 
 
 def _points(problem: Problem, wave: slice, scale: float) -> Float[np.ndarray, "B wave k"]:
-    """The random points of these numbers, for every row: few shapes, each compiled once."""
-    ids, k, count = (
-        jnp.asarray(problem.row_ids),
-        problem.generator.latent_size,
-        wave.stop - wave.start,
-    )
-    return np.asarray(starting_points(problem.seed, ids, count, k, scale, wave.start))
+    """The random points of these numbers, for every row, cut from blocks of one shape."""
+    first = wave.start - wave.start % LARGEST_WAVE
+    ids, k = jnp.asarray(problem.row_ids), problem.generator.latent_size
+    block = starting_points(problem.seed, ids, LARGEST_WAVE, k, scale, first)
+    return np.asarray(block)[:, wave.start - first : wave.stop - first]
 
 
 def _from_unrolling(problem: Problem, best: Best) -> None:
@@ -178,7 +177,7 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
         if not rows.any():
             continue
         below = _prefix(problem, method, np.asarray(peeled.inputs[depth]), depth, rows)
-        best.prefix_made += below.made
+        best.prefix_made += below.made + below.carried_on
         which = np.flatnonzero(rows & (below.loss <= (ROUGH * below.size) ** 2))
         starts = Starts(which, below.latent[which], np.zeros(len(which)))
         best.learn(starts, engine, Start.PREFIX)
