@@ -108,7 +108,7 @@ def main() -> None:
     known = json.loads(out.read_text())["nets"] if out.exists() else {}
     rows, seconds = (
         arguments.rows or (16 if quick else 64),
-        arguments.seconds or (1.0 if quick else 4.0),
+        arguments.seconds or (1.0 if quick else 3.0),
     )
     for net in arguments.nets or (NETS[0:3:2] if quick else NETS):
         known[net] = compared(net, rows, seconds, arguments.rivals)
