@@ -23,8 +23,8 @@ from rich.table import Table
 import jaxinv
 from benchmarks import counts
 from benchmarks.cores import processor
+from benchmarks.joint_success import planted
 from benchmarks.lp import programs
-from benchmarks.peers_race import planted
 from benchmarks.tune_gd import inverted, machine, write
 from jaxinv.joint.lanes import Engine, default_lanes
 from jaxinv.joint.levenberg_marquardt import Box, Starts

@@ -44,7 +44,7 @@ def ours(
 
 def rivals(net: str) -> dict[str, Rival]:
     # The rivals are tuned to 90%; by default auto goes on for the last percent.
-    methods = {OURS: OURS, "auto, 4 runs a row": jaxinv.Auto(runs=4), "exact": "exact"}
+    methods = {OURS: OURS, "auto, 4 runs a row": jaxinv.Auto(runs=4, nearby=0), "exact": "exact"}
     mine: dict[str, Rival] = {name: partial(ours, method) for name, method in methods.items()}
     return mine | descents(net) | newtons() | LAYERWISE
 
@@ -108,7 +108,7 @@ def main() -> None:
     known = json.loads(out.read_text())["nets"] if out.exists() else {}
     rows, seconds = (
         arguments.rows or (16 if quick else 64),
-        arguments.seconds or (1.0 if quick else 4.0),
+        arguments.seconds or (1.0 if quick else 3.0),
     )
     for net in arguments.nets or (NETS[0:3:2] if quick else NETS):
         known[net] = compared(net, rows, seconds, arguments.rivals)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import jaxinv
+from benchmarks.joint_success import SUCCESS, error, planted
 
-SUCCESS = 1e-3
 SHARES = (0.5, 0.9)
 RANDOM = {"20-100-500": (20, 100, 500), "60-250-600": (60, 250, 600)}
 NETS = (
@@ -43,17 +43,6 @@ class Task(NamedTuple):
     generator: jaxinv.Generator
     observations: np.ndarray
     truth: np.ndarray
-
-
-def planted(generator: jaxinv.Generator, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes z* (B, k) and G(z*) (B, n)."""
-    latent = np.random.default_rng([seed, 31]).standard_normal((rows, generator.latent_size))
-    return latent, np.array(generator(latent))
-
-
-def error(found: np.ndarray, latent: np.ndarray) -> np.ndarray:
-    """||z - z*|| / ||z*||; NaN where there is no latent."""
-    return np.linalg.norm(found - latent, axis=-1) / np.linalg.norm(latent, axis=-1)
 
 
 def task(name: str, rows: int, seed: int) -> Task:

@@ -25,7 +25,7 @@ from rich.table import Table
 import jaxinv
 from benchmarks.cores import available, child, processor
 from benchmarks.exact import peak_memory
-from benchmarks.peers_race import planted
+from benchmarks.joint_success import planted
 from benchmarks.tune_gd import machine, write
 
 OUT = Path(__file__).parent / "results" / "throughput.json"

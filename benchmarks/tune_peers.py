@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.peers_race import NETS, RANDOM, SUCCESS, Task, error, task
+from benchmarks.joint_success import SUCCESS, error
+from benchmarks.peers_race import NETS, RANDOM, Task, task
 from benchmarks.tune_gd import machine, write
 from jaxinv.generator import Generator, forward
 
