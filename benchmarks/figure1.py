@@ -1,0 +1,176 @@
+"""Figure 1: how often a code comes back from k-250-600 without noise, against its size k.
+
+    python -m benchmarks.figure1 [--quick] [--methods exact linf] [--nets 200] [--out FILE.json]
+
+Weights N(0, 1/n_i), no bias, z* ~ N(0, I); every row is a net and a code of their own, a batch of
+one. Beside the methods stands the probability that layer-wise least squares can succeed at all,
+P(Bin(250, 1/2) >= k) P(Bin(600, 1/2) >= 250), and, net by net, whether at the truth every layer has
+as many active rows as inputs ("identifiable"). A method deviates at a k where the exact binomial
+test of its successes against that probability has p < 0.05 / (number of tests of the figure).
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+import jaxinv
+from benchmarks.conditions import (
+    PAPER_RANDOM,
+    SUCCEEDS,
+    SUCCESS,
+    Data,
+    arguments,
+    columns,
+    compilations,
+    errors,
+    tuned,
+)
+from benchmarks.plots import LOOKS, canvas, legend_below, save
+from jaxinv.certify.probability import recovery_probability
+
+WIDTHS = (250, 600)
+LATENTS = (*range(10, 101, 10), 109, 110, 115, 120, 124, 130, 140)
+QUICK_LATENTS = (20, 120)
+# Nets for each k. The rate of n nets has a standard error of at most 1 / (2 sqrt n).
+NETS = dict.fromkeys(("identifiable", "exact", "auto", "linf"), 200)
+NETS |= dict.fromkeys(("l1", "gd", "gd tuned"), 50)
+LAYERWISE = ("exact", "linf", "l1", "auto")
+
+
+def main() -> None:
+    parser = arguments(__doc__, "figure1")
+    parser.add_argument("--nets", type=int, help="nets for each k, instead of each method's own")
+    given = parser.parse_args()
+    descent = {"gd": PAPER_RANDOM, "gd tuned": tuned("gd_success")}
+    about = {
+        "widths": ("k", *WIDTHS),
+        "success": SUCCEEDS,
+        "net, code of row i": "seed 1000 k + i, numpy default_rng([k, i])",
+        "gd tuned": {f: getattr(descent["gd tuned"], f) for f in ("optimizer", "learning_rate")},
+    }
+    data = Data("figure1", given, about)
+    for method, nets in NETS.items():
+        for k in QUICK_LATENTS if given.quick else LATENTS:
+            count = given.nets or (5 if given.quick else nets)
+            entry = data.find(method=method, k=k) or {"method": method, "k": k}
+            if len(entry.get("error", [])) < count and data.wants(method):
+                data.keep(more_rows(entry, descent.get(method, method), count))
+    draw(data)
+
+
+def net(k: int, row: int) -> tuple[jaxinv.Generator, np.ndarray]:
+    """The row's own generator, and its code (1, k)."""
+    generator = jaxinv.Generator.random((k, *WIDTHS), seed=1000 * k + row)
+    return generator, np.random.default_rng([k, row]).standard_normal((1, k))
+
+
+def more_rows(entry: dict[str, Any], method: Any, count: int) -> dict[str, Any]:
+    """Rows up to `count` of one method at one k; those with a compilation are named."""
+    for name in ("error", "status", "compiled_at"):
+        entry.setdefault(name, [])
+    begin = time.perf_counter()
+    for row in range(len(entry["error"]), count):
+        generator, latent = net(entry["k"], row)
+        if method == "identifiable":
+            entry["error"].append(0.0 if identifiable(generator, latent) else None)
+            continue
+        x = np.asarray(generator(latent))
+        with compilations() as compiled:
+            found = jaxinv.invert(generator, x, method, seed=row)
+            kept = columns(found, latent)
+        if compiled:
+            entry["compiled_at"].append(row)
+        entry["error"] += kept["error"]
+        entry["status"] += kept["status"]
+    entry["seconds"] = round(entry.get("seconds", 0) + time.perf_counter() - begin, 1)
+    return entry
+
+
+def identifiable(generator: jaxinv.Generator, latent: np.ndarray) -> bool:
+    """Whether every layer has as many active rows as inputs: full rank, for continuous weights."""
+    outputs = generator.outputs(latent)
+    pairs = zip(generator.layers, outputs, strict=True)
+    return all(int((np.asarray(x) > 0).sum()) >= layer.width_in for layer, x in pairs)
+
+
+def probability(k: int) -> float:
+    return recovery_probability((k, *WIDTHS)).value
+
+
+def draw(data: Data) -> None:
+    """Success rates with 95% Wilson intervals over the exact curve; the tests are printed."""
+    figure, panels = canvas(1, 2, 3.6, sharey=True, width_ratios=(3, 2))
+    methods = [m for m in LOOKS if data.find(method=m)]
+    for axes, (low, high) in zip(panels, ((5, 145), (105, 133)), strict=True):
+        ks = np.arange(low, high + 1)
+        axes.plot(ks, [probability(k) for k in ks], color="#888", label="P(identifiable), exact")
+        for place, method in enumerate(methods):
+            label, colour, marker = LOOKS[method]
+            # Side by side, or the methods that agree would hide one another.
+            shift = (place - (len(methods) - 1) / 2) * (high - low) / 180
+            drawn = [e for e in data if e["method"] == method and low < e["k"] < high]
+            drawn.sort(key=lambda entry: entry["k"])
+            wilson = [test(entry).proportion_ci(method="wilson") for entry in drawn]
+            rate = np.array([np.mean(errors(entry) <= SUCCESS) for entry in drawn])
+            bars = [[r - w.low, w.high - r] for r, w in zip(rate, wilson, strict=True)]
+            axes.errorbar(
+                [entry["k"] + shift for entry in drawn],
+                rate,
+                np.clip(np.reshape(bars, (-1, 2)).T, 0, 1),
+                color=colour,
+                marker=marker,
+                markersize=4,
+                linewidth=0.8 if method.startswith("gd") else 0,
+                elinewidth=0.8,
+                markerfacecolor="none",
+                label=label,
+            )
+        axes.set_xlabel("latent size k")
+        axes.set_xlim(low, high)
+    panels[0].set_ylabel(f"share of nets with relative error <= {SUCCESS:g}")
+    panels[0].set_title("k-250-600, noiseless")
+    panels[1].set_title("around the end of identifiability")
+    legend_below(figure, panels[0])
+    save(figure, data)
+    report(data)
+
+
+def test(entry: dict[str, Any]) -> Any:
+    """The exact binomial test of an entry's successes against the probability."""
+    success = errors(entry) <= SUCCESS
+    return binomtest(int(success.sum()), len(success), probability(entry["k"]))
+
+
+def report(data: Data) -> None:
+    """A line for each k: the curve, the success rates, and what deviates."""
+    methods = [m for m in NETS if data.find(method=m)]
+    tested = [entry for entry in data if entry["method"] in LAYERWISE]
+    print(f"{'k':>5} {'P':>7}", *(f"{m:>12}" for m in methods))
+    for k in sorted({entry["k"] for entry in data}):
+        cells = []
+        for method in methods:
+            entry = data.find(method=method, k=k)
+            cells.append(f"{np.mean(errors(entry) <= SUCCESS):.3f}" if entry else "-")
+        print(f"{k:5} {probability(k):7.4f}", *(f"{cell:>12}" for cell in cells))
+    for entry in tested:
+        p = test(entry).pvalue
+        if p < 0.05 / len(tested):
+            print(f"{entry['method']} deviates at k = {entry['k']}: p = {p:.2g}")
+        for row in disagreeing(data, entry):
+            status = jaxinv.Status(entry["status"][row]).name
+            print(f"{entry['method']}, k {entry['k']}, row {row}: {entry['error'][row]}, {status}")
+
+
+def disagreeing(data: Data, entry: dict[str, Any]) -> np.ndarray:
+    """The rows whose success is not what the active rows at the truth say."""
+    known = data.find(method="identifiable", k=entry["k"])
+    if known is None:
+        return np.array([], int)
+    success = errors(entry) <= SUCCESS
+    return np.flatnonzero(success != (errors(known) <= SUCCESS)[: len(success)])
+
+
+if __name__ == "__main__":
+    main()
