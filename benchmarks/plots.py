@@ -1,12 +1,15 @@
-"""The look that the figures share: sizes, and each method's name, colour and marker."""
+"""The look that the figures share: sizes, and each method's name, colour and marker.
 
-from typing import Any
+matplotlib (extra `bench`) is imported when something is drawn: measuring does without it.
+"""
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.conditions import Data
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 LOOKS = {
@@ -20,8 +23,11 @@ LOOKS = {
 }
 
 
-def canvas(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, Any]:
+def canvas(rows: int, columns: int, height: float, **options: Any) -> "tuple[Figure, Any]":
     """Axes for a picture that a README shows 800 pixels wide."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
     matplotlib.rcParams.update(
         {
             "font.size": 8,
@@ -38,13 +44,13 @@ def canvas(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
     return figure, figure.subplots(rows, columns, **options)
 
 
-def legend_below(figure: Figure, axes: Axes) -> None:
+def legend_below(figure: "Figure", axes: "Axes") -> None:
     """One legend for all panels, under them."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
 
 
-def save(figure: Figure, data: Data) -> None:
+def save(figure: "Figure", data: Data) -> None:
     # Without a date or a version the same data give the same bytes.
     figure.savefig(data.picture, metadata={"Software": None})
     print(f"data: {data.path}, picture: {data.picture}")

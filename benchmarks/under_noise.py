@@ -8,10 +8,9 @@ bound of its own: better is possible there), relative to ||z*||, the median over
     sd sqrt(tr (J' J)^-1) / ||z*||,    J the Jacobian of G at z*.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 import jaxinv
 from benchmarks.conditions import (
@@ -20,6 +19,9 @@ from benchmarks.conditions import (
     errors,
 )
 from benchmarks.plots import LOOKS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 KINDS = {"uniform": "uniform in [-a, a]", "gaussian": "Gaussian, deviation a"}
 RANDOM = "20-100-500"
@@ -63,7 +65,7 @@ def cramer_rao(net: str, kind: str, level: float, rows: int) -> float:
     return float(np.median(sd * root / np.linalg.norm(latent, axis=-1)))
 
 
-def panel(axes: Axes, data: Data, net: str, kind: str, methods: tuple[str, ...]) -> None:
+def panel(axes: "Axes", data: Data, net: str, kind: str, methods: tuple[str, ...]) -> None:
     """Every row a dot, the medians a line, and the Cramer-Rao line, on logarithmic axes."""
     entries = [e for e in data if e["net"] == net and e["kind"] == kind]
     levels = sorted({e["level"] for e in entries})
