@@ -33,10 +33,12 @@ ROWS = {
 
 
 def main() -> None:
-    given = arguments(__doc__, "figure2").parse_args()
+    parser = arguments(__doc__, "figure2")
+    parser.add_argument("--nets", nargs="+", choices=ROWS, help="measure these only")
+    given = parser.parse_args()
     nets = (RANDOM,) if given.quick else tuple(ROWS)
     data = Data("figure2", given, {"success": SUCCEEDS, "net": "seed 0", "codes": "seed 1"})
-    for net in nets:
+    for net in given.nets or nets:
         descent = {
             "gd": PAPER_RANDOM if net == RANDOM else PAPER_MNIST,
             "gd tuned": tuned("gd_tuning", net),

@@ -68,6 +68,9 @@ def cramer_rao(net: str, kind: str, level: float, rows: int) -> float:
 def panel(axes: "Axes", data: Data, net: str, kind: str, methods: tuple[str, ...]) -> None:
     """Every row a dot, the medians a line, and the Cramer-Rao line, on logarithmic axes."""
     entries = [e for e in data if e["net"] == net and e["kind"] == kind]
+    axes.set_title(f"{net}: {KINDS[kind]}")
+    if not entries:
+        return
     levels = sorted({e["level"] for e in entries})
     bound = [cramer_rao(net, kind, level, 50) for level in levels]
     axes.plot(levels, bound, color="#888", label="Cramer-Rao (Gaussian)")
@@ -102,7 +105,6 @@ def panel(axes: "Axes", data: Data, net: str, kind: str, methods: tuple[str, ...
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_title(f"{net}: {KINDS[kind]}")
 
 
 def report(data: Data, methods: tuple[str, ...]) -> None:
