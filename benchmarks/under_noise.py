@@ -66,19 +66,21 @@ def cramer_rao(net: str, kind: str, level: float, rows: int) -> float:
 
 
 def panel(axes: "Axes", data: Data, net: str, kind: str, methods: tuple[str, ...]) -> None:
-    """Every row a dot, the medians a line, and the Cramer-Rao line, on logarithmic axes."""
+    """Every row with an answer a dot, the medians of all, the Cramer-Rao line; logarithmic axes."""
     entries = [e for e in data if e["net"] == net and e["kind"] == kind]
-    axes.set_title(f"{net}: {KINDS[kind]}")
+    axes.set_title(f"{net}\n{KINDS[kind]}")
     if not entries:
         return
     levels = sorted({e["level"] for e in entries})
-    bound = [cramer_rao(net, kind, level, 50) for level in levels]
+    rows = max(len(e["error"]) for e in entries)
+    bound = [cramer_rao(net, kind, level, rows) for level in levels]
     axes.plot(levels, bound, color="#888", label="Cramer-Rao (Gaussian)")
     for place, method in enumerate(methods):
         label, colour, marker = LOOKS[method]
         drawn = sorted((e for e in entries if e["method"] == method), key=lambda e: e["level"])
         if not drawn:
             continue
+        # Dots stand side by side; the medians, which are held against the line, at their level.
         shift = 10 ** (0.12 * (place - (len(methods) - 1) / 2))
         for entry in drawn:
             there = errors(entry)[np.isfinite(errors(entry))]
@@ -92,9 +94,8 @@ def panel(axes: "Axes", data: Data, net: str, kind: str, methods: tuple[str, ...
                 alpha=0.25,
             )
         middle = [np.median(errors(entry)) for entry in drawn]
-        places = [entry["level"] * shift for entry in drawn]
         axes.plot(
-            places,
+            [entry["level"] for entry in drawn],
             middle,
             color=colour,
             marker=marker,
@@ -117,9 +118,10 @@ def report(data: Data, methods: tuple[str, ...]) -> None:
                 level = np.array([e["level"] for e in drawn])
                 middle = np.array([np.median(errors(e)) for e in drawn])
                 lost = sum(int(np.isinf(errors(e)).sum()) for e in drawn)
-                over = middle / [cramer_rao(net, kind, a, 50) for a in level]
+                rows = len(drawn[0]["error"])
+                over = middle / [cramer_rao(net, kind, a, rows) for a in level]
                 print(
-                    f"{net} {kind} {method}: rows {len(drawn[0]['error'])}, lost {lost}\n"
+                    f"{net} {kind} {method}: rows {rows}, lost {lost}\n"
                     f"  level, median, over Cramer-Rao: {', '.join(map(str, level))}; "
                     f"{', '.join(f'{m:.2g}' for m in middle)}; "
                     f"{', '.join(f'{r:.2g}' for r in over)}\n"
