@@ -42,6 +42,7 @@ LAYERWISE = ("exact", "linf", "l1", "auto")
 def main() -> None:
     parser = arguments(__doc__, "figure1")
     parser.add_argument("--nets", type=int, help="nets for each k, instead of each method's own")
+    parser.add_argument("--latents", type=int, nargs="+", default=LATENTS, help="measure these k")
     given = parser.parse_args()
     descent = {"gd": PAPER_RANDOM, "gd tuned": tuned("gd_success")}
     about = {
@@ -52,7 +53,7 @@ def main() -> None:
     }
     data = Data("figure1", given, about)
     for method, nets in NETS.items():
-        for k in QUICK_LATENTS if given.quick else LATENTS:
+        for k in QUICK_LATENTS if given.quick else given.latents:
             count = given.nets or (5 if given.quick else nets)
             entry = data.find(method=method, k=k) or {"method": method, "k": k}
             counting = method == "active rows"
