@@ -18,7 +18,7 @@ from jaxinv.cli.demo import real_digits
 from jaxinv.cli.picture import Panel, draw
 
 RELU, LEAKY, VAE = "mnist-relu-20-60-784", "mnist-leaky-20-200-500-784", "mnist-vae-20-400-784"
-PANELS = ((RELU, "codes"), (LEAKY, "codes"), (VAE, "codes"), (VAE, "digits"))
+PANELS = ((RELU, "codes"), (LEAKY, "codes"), (VAE, "digits"))
 METHODS = ("linf", "auto", "gd", "gd tuned")
 NOISE, DIGITS = 0.1, 8
 

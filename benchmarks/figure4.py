@@ -16,7 +16,7 @@ from benchmarks.under_noise import KINDS, RANDOM, measure, panel, report
 
 LEVELS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 METHODS = ("linf", "l1", "relaxed")
-ROWS = 50
+ROWS = 25
 
 
 def main() -> None:
@@ -26,7 +26,8 @@ def main() -> None:
         for kind in KINDS:
             for level in LEVELS[1::2] if given.quick else LEVELS:
                 rows = 4 if given.quick else ROWS
-                measure(data, rows, method, net=RANDOM, kind=kind, level=level, method=method)
+                condition = {"net": RANDOM, "kind": kind, "level": level, "method": method}
+                measure(data, rows, method, **condition)
     figure, panels = canvas(1, 2, 3.6, sharey=True)
     for axes, kind in zip(panels, KINDS, strict=True):
         panel(axes, data, RANDOM, kind, METHODS)
