@@ -163,6 +163,7 @@ def report(data: Data) -> None:
         rates = [f"{np.mean(errors(e) <= SUCCESS):.3f}" if e else "-" for e in entries]
         print(f"{k:5} {probability(k):7.4f}", *(f"{rate:>12}" for rate in rates))
     tested = [entry for entry in data if entry["method"] in LAYERWISE]
+    named = others = 0
     for entry in tested:
         p = test(entry).pvalue
         if p < 0.05 / len(tested):
@@ -170,12 +171,16 @@ def report(data: Data) -> None:
         expected = identifiable(data, entry["k"])
         success = errors(entry) <= SUCCESS
         if expected is not None:
-            for row in np.flatnonzero(success != expected[: len(success)]):
+            expected = expected[: len(success)]
+            labelled = np.array(entry["status"]) == jaxinv.Status.UNDERDETERMINED
+            named, others = named + (labelled & ~expected).sum(), others + (~expected).sum()
+            for row in np.flatnonzero((success != expected) | (labelled & expected)):
                 status = jaxinv.Status(entry["status"][row]).name
                 print(
                     f"{entry['method']} k {entry['k']} row {row}: {entry['error'][row]}, {status}"
                 )
     least = min((test(entry).pvalue for entry in tested), default=1.0)
+    print(f"{named} of {others} rows that are not identifiable are labelled UNDERDETERMINED")
     print(f"{len(tested)} tests against the probability, least p {least:.2g}")
 
 
