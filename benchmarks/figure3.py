@@ -30,15 +30,18 @@ def main() -> None:
     for net, truth in panels:
         generator = jaxinv.load_generator(net)
         descent = {"gd": PAPER_MNIST, "gd tuned": tuned("gd_tuning", net)}
-        for method in ("truth", *METHODS):
+        # Every method needs the codes whose images are the truth.
+        wanted = [method for method in METHODS if data.wants(method)]
+        for method in ("truth", *wanted) if wanted and truth == "codes" else wanted:
             condition = {"net": net, "truth": truth, "method": method}
-            if data.find(**condition) is None and data.wants(method):
-                if method == "truth":
-                    found = jaxinv.invert(generator, real_digits(DIGITS), seed=5)
-                    data.keep(condition | {"latent": np.asarray(found.latent).tolist()})
-                else:
-                    settings = descent.get(method, method)
-                    data.keep(condition | inverted(data, generator, settings, net, truth))
+            if data.find(**condition):
+                continue
+            if method == "truth":
+                found = jaxinv.invert(generator, real_digits(DIGITS), seed=5)
+                data.keep(condition | {"latent": np.asarray(found.latent).tolist()})
+            else:
+                settings = descent.get(method, method)
+                data.keep(condition | inverted(data, generator, settings, net, truth))
     drawn = [panel(data, net, truth) for net, truth in panels if data.find(net=net, truth=truth)]
     draw([drawn[i : i + 2] for i in range(0, len(drawn), 2)], data.picture)
     report(data)
@@ -51,7 +54,7 @@ def images(data: Data, net: str, truth: str) -> tuple[np.ndarray, np.ndarray]:
         clean = real_digits(DIGITS)
     else:
         entry = data.find(net=net, truth=truth, method="truth")
-        assert entry, f"--methods must begin with truth: no codes for {net} in {data.path}"
+        assert entry
         clean = np.asarray(jaxinv.load_generator(net)(entry["latent"]))
     return clean, clean + NOISE * np.random.default_rng(4).standard_normal(clean.shape)
 

@@ -100,8 +100,9 @@ def report(data: Data) -> None:
     ks = sorted({entry["k"] for entry in data})
     print("| method, noise | batch |", " | ".join(map(str, ks)), "|")
     print("|---|---|" + "---|" * len(ks))
-    for method, noise in MEASURED:
-        for batch in (1, BATCH):
+    rows = [(*pair, batch) for pair in MEASURED for batch in (1, BATCH)]
+    for method, noise, batch in rows:
+        if data.find(method=method, noise=noise, batch=batch):
             cells = [cell(data, method, noise, k, batch) for k in ks]
             print(f"| {method}, {noise:g} | {batch} |", " | ".join(cells), "|")
     for noise in NOISES:
