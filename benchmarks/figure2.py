@@ -51,15 +51,18 @@ def main() -> None:
                 for level in LEVELS[net][1::2] if given.quick else LEVELS[net]:
                     condition = {"net": net, "kind": kind, "level": level, "method": method}
                     measure(data, rows, settings, None if net == RANDOM else CHUNK, **condition)
-    draw(data, nets)
+    draw(data)
     report(data, METHODS)
 
 
-def draw(data: Data, nets: tuple[str, ...]) -> None:
-    """A row of panels for each kind of noise, a column for each net."""
-    figure, panels = canvas(2, len(nets), 5.6, sharex="col", sharey="col", squeeze=False)
-    for line, kind in zip(panels, KINDS, strict=True):
-        for axes, net in zip(line, nets, strict=True):
+def draw(data: Data) -> None:
+    """A line of panels for each net that has been measured, a column for each kind of noise."""
+    nets = [net for net in ROWS if data.find(net=net)]
+    if not nets:
+        return
+    figure, panels = canvas(len(nets), 2, 1.0 + 2.4 * len(nets), sharey="row", squeeze=False)
+    for line, net in zip(panels, nets, strict=True):
+        for axes, kind in zip(line, KINDS, strict=True):
             panel(axes, data, net, kind, METHODS)
         line[0].set_ylabel("relative error ||z - z*|| / ||z*||")
     for axes in panels[-1]:

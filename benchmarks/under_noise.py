@@ -75,11 +75,10 @@ def panel(axes: "Axes", data: Data, net: str, kind: str, methods: tuple[str, ...
     rows = max(len(e["error"]) for e in entries)
     bound = [cramer_rao(net, kind, level, rows) for level in levels]
     axes.plot(levels, bound, color="#888", label="Cramer-Rao (Gaussian)")
+    methods = tuple(method for method in methods if data.find(net=net, method=method))
     for place, method in enumerate(methods):
         label, colour, marker = LOOKS[method]
         drawn = sorted((e for e in entries if e["method"] == method), key=lambda e: e["level"])
-        if not drawn:
-            continue
         # Dots stand side by side; the medians, which are held against the line, at their level.
         shift = 10 ** (0.12 * (place - (len(methods) - 1) / 2))
         for entry in drawn:
