@@ -56,6 +56,7 @@ PAGES = {
     "SECURITY.md": "security.md",
     "CITATION.cff": "../CITATION.cff",
     "benchmarks/README.md": "benchmarks.md",
+    "results/": "../benchmarks/results/",
 }
 
 
