@@ -69,7 +69,7 @@ bench: .venv/bench
 	done
 	$(BIN)/python -m benchmarks.kernels
 
-# Redraws what benchmarks/results holds and measures what it lacks: from nothing, about an hour.
+# Redraws what benchmarks/results holds and measures what it lacks.
 figures: .venv/bench
 	for name in figure1 figure2 figure3 figure4 table1; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
