@@ -77,7 +77,8 @@ def _problem(
     """The chunk as the joint methods see it."""
     method = request.method
     tolerance = (method if isinstance(method, Auto | LevenbergMarquardt) else Auto()).tolerance
-    limit = (tolerance * np.linalg.norm(weight * x, axis=-1)) ** 2
+    with np.errstate(over="ignore"):
+        limit = (tolerance * np.linalg.norm(weight * x, axis=-1)) ** 2
     if request.noise is not None:
         square = weight**2
         spread = square.sum(-1) + 3.0 * np.sqrt(2.0 * (square**2).sum(-1))

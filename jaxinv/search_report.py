@@ -49,7 +49,7 @@ class Ending(IntEnum):
 
 
 _STARTS = {
-    Start.NONE: "No run was made: the row was bad input.",
+    Start.NONE: "No run was made: the row was bad input, or its square overflows.",
     Start.LAYERWISE: "At the layer-wise estimate of the latent.",
     Start.PREFIX: "At a fit of the first layers to the hidden vector that peeling found.",
     Start.RANDOM: "At a random point.",
@@ -58,7 +58,7 @@ _STARTS = {
 }
 
 _ENDINGS = {
-    Ending.NONE: "No run was made: the row was bad input.",
+    Ending.NONE: "No run was made: the row was bad input, or its square overflows.",
     Ending.REPRODUCED: "The observation is reproduced, to the tolerance or to the stated noise.",
     Ending.AGREED: "Independent runs ended in the lowest minimum known; its residual is noise.",
     Ending.BUDGET_SPENT: "Every run of the row's budget was made, and its lowest minimum kept.",

@@ -232,3 +232,15 @@ def test_a_row_says_how_often_the_pool_was_asked():
     assert all((np.asarray(layer.fallback) > 0).all() for layer in hurried.layers)
     assert not any(np.asarray(layer.fallback).any() for layer in patient.layers)
     assert hurried.ok.all()
+
+
+@pytest.mark.parametrize("method", ["linf", "l1"])
+def test_a_dead_hidden_unit_sends_no_program_to_the_pool(method):
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((8, 3)), rng.standard_normal((20, 8))
+    second[:, 3] = 0.0
+    net = jaxinv.Generator.from_layers([(first, None, "relu"), (second, None, "relu")])
+    x = np.array(net(rng.standard_normal((4, 3))))
+    x += 1e-3 * np.abs(x).max() * rng.uniform(-1, 1, x.shape)
+    found = jaxinv.invert(net, x, method)
+    assert not np.asarray(found.layers[1].fallback).any()

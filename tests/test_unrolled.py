@@ -117,3 +117,39 @@ def test_single_precision_factors_cost_no_digit_or_say_nothing(spread):
     answer = jaxinv.invert(generator, x)
     np.testing.assert_allclose(answer.latent, latent, rtol=0, atol=1e-12 * spread**2)
     assert (np.asarray(answer.status) == Status.SOLVED).all()
+
+
+def test_what_the_slopes_do_not_determine_is_not_called_determined():
+    """Saturated or nearly flat units: W has full rank, the Jacobian at the code has not."""
+    saturated = jaxinv.Generator.from_layers([(np.eye(2), None, "sigmoid")])
+    flat = jaxinv.Generator.from_layers(
+        [
+            (np.eye(2), None, "leaky_relu:0.000000000001"),
+            ([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], None, "relu"),
+        ]
+    )
+    for generator, z in ((saturated, [[0.5, 25.0], [0.5, 30.0]]), (flat, [[-1.0, 2.0]])):
+        found = jaxinv.invert(generator, np.array(generator(np.array(z))))
+        rank = np.asarray(jaxinv.identifiability(generator, found.latent).rank)
+        np.testing.assert_array_equal(found.undetermined, generator.latent_size - rank)
+        assert (rank < 2).all()
+
+
+def test_moderate_condition_costs_no_digits():
+    rng = np.random.default_rng(0)
+    left, _, right = np.linalg.svd(rng.standard_normal((200, 20)), full_matrices=False)
+    w = left * np.repeat([1.0, 3e-3], 10) @ right
+    generator = jaxinv.Generator.from_layers([(w, 0.01 * np.ones(200), "relu")])
+    latent = rng.standard_normal((20, 20))
+    found = jaxinv.invert(generator, np.array(generator(latent)))
+    np.testing.assert_allclose(found.latent, latent, rtol=0, atol=1e-11)
+
+
+def test_a_row_whose_square_overflows_is_no_success():
+    generator = net("leaky_relu:0.1", "leaky_relu:0.1")
+    latent, x = planted(generator)
+    x[1] *= 1e300
+    found = jaxinv.invert(generator, x)
+    assert int(found.status[1]) == Status.SOLVER_FAILED
+    assert int(found.search.ending[1]) == jaxinv.Ending.NONE
+    np.testing.assert_allclose(np.delete(found.latent, 1, 0), np.delete(latent, 1, 0), atol=1e-9)

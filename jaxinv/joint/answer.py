@@ -25,7 +25,7 @@ def answer(problem: Problem, best: Best) -> Inversion:
     dimensions otherwise; others are INEXACT, or STEP_LIMIT where the best run was cut off.
     """
     found = problem.live & np.isfinite(best.loss)
-    undetermined = free_dimensions(problem, best.latent, found & ~best.determined)
+    undetermined = free_dimensions(problem, best.latent, found)
     explained = best.reproduced | best.confirmed
     status = np.select(
         [~problem.live, ~found, explained & (undetermined > 0), explained, best.converged],
@@ -93,7 +93,8 @@ def inversion(
     """Put together, with the residual recomputed from the latent."""
     finite = np.isfinite(latent).all(-1)
     image = np.asarray(problem.generator(np.where(finite[:, None], latent, 0.0)))
-    misfit = np.where(problem.weight > 0, image - problem.observation, 0.0)
+    seen = finite[:, None] & (problem.weight > 0)
+    misfit = np.where(seen, image - problem.observation, 0.0)
     residual = np.where(finite, np.linalg.norm(misfit, axis=-1), np.nan)
     return Inversion(
         jnp.asarray(latent),

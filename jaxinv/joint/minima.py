@@ -28,7 +28,7 @@ class Best:
     outer layers that were peeled. limit: the loss that reproduces the observation. size: its
     weighted 2-norm. ample: whether far more entries than unknowns bind the latent. noisy: whether
     noise can explain a misfit. elite: the lowest minima, different ones, ascending; elite_loss is
-    infinite where there are fewer. determined: J is known to have full column rank.
+    infinite where there are fewer.
     """
 
     latent: Float[np.ndarray, "B k"]
@@ -46,7 +46,6 @@ class Best:
     noisy: Bool[np.ndarray, " B"]
     elite: Float[np.ndarray, "B elite k"]
     elite_loss: Float[np.ndarray, "B elite"]
-    determined: Bool[np.ndarray, " B"]
     agreement: int
     live: Bool[np.ndarray, " B"]
 
@@ -108,6 +107,8 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
         noisy = np.asarray((binding & (problem.observation < 0)).any(axis=1))
         binding &= problem.observation > 0
     none = np.zeros(batch, np.int64)
+    with np.errstate(over="ignore"):
+        size = np.linalg.norm(problem.weight * problem.observation, axis=-1)
     return Best(
         latent=np.full((batch, problem.generator.latent_size), np.nan),
         loss=np.full(batch, np.inf),
@@ -119,14 +120,14 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
         prefix_made=none.copy(),
         peeled=none.copy(),
         limit=problem.limit,
-        size=np.linalg.norm(problem.weight * problem.observation, axis=-1),
+        size=size,
         ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
         noisy=noisy,
         elite=np.zeros((batch, ELITE, problem.generator.latent_size)),
         elite_loss=np.full((batch, ELITE), np.inf),
-        determined=np.zeros(batch, bool),
         agreement=agreement,
-        live=problem.live,
+        # Where the square of the observation overflows there is no loss to lower.
+        live=problem.live & np.isfinite(size) & np.isfinite(problem.limit),
     )
 
 
@@ -134,18 +135,14 @@ def settle(
     problem: Problem,
     best: Best,
     latent: Float[np.ndarray, "B k"],
-    full_rank: Bool[np.ndarray, " B"],
 ) -> None:
-    """Keep what reproduces an open row to rounding: nothing is left that a run could lower.
-
-    full_rank: rows at which every layer's active rows have full column rank, and so has J.
-    """
+    """Keep what reproduces an open row to rounding: nothing is left that a run could lower."""
     image = np.asarray(problem.generator(latent))
     misfit = np.where(problem.weight > 0, problem.weight * (image - problem.observation), 0.0)
-    loss = (misfit**2).sum(-1)
+    with np.errstate(over="ignore"):
+        loss = (misfit**2).sum(-1)
     inside = ((latent >= problem.box.low) & (latent <= problem.box.high)).all(-1)
     done = best.open & np.asarray(inside) & (loss <= (ROUNDED * best.size) ** 2)
     best.latent[done], best.loss[done], best.converged[done] = latent[done], loss[done], True
-    best.determined[done] = full_rank[done]
     best.start[done], best.hits[done] = Start.LAYERWISE, 1
     best.peeled[done] = problem.generator.depth

@@ -155,7 +155,7 @@ def _from_unrolling(problem: Problem, best: Best) -> None:
     tried = best.open & (problem.weight > 0).all(-1) & ~(relu & best.noisy)
     if tried.any():
         x = np.where(tried[:, None], problem.observation, 0.0)
-        settle(problem, best, *unrolled.unrolled(problem.generator, x))
+        settle(problem, best, unrolled.unrolled(problem.generator, x).latent)
 
 
 def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> None:
@@ -167,7 +167,7 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
     best.peeled[best.open] = np.where(peeled.depth == 0, whole, whole - peeled.depth)[best.open]
     if 0 in peeled.inputs:
         start = np.asarray(peeled.inputs[0])
-        settle(problem, best, start, peeled.depth == 0)
+        settle(problem, best, start)
         rows = np.flatnonzero(best.open)
         if rows.size:
             points = Starts(rows, start[rows], np.zeros(len(rows)))

@@ -45,6 +45,9 @@ def unrolled(generator: Generator, x: Float[np.ndarray, "B n"]) -> Unrolled:
         misfit = np.where(rows.active, latent @ np.asarray(layer.weight).T - target, 0.0)
         good &= np.linalg.norm(misfit, axis=1) <= CONSISTENT * np.linalg.norm(target, axis=1)
         full_rank &= np.asarray(found.full_rank)
+        if layer.activation.kind == "relu":
+            # Factors in single precision refine well only where the rank is beyond doubt.
+            good &= full_rank
         hidden = np.where(good[:, None], latent, 0.0)
         if not good.any():
             return Unrolled(np.zeros((len(x), generator.latent_size)), good)
@@ -62,7 +65,7 @@ def operations(generator: Generator) -> float:
 
 
 def _shared(matrix: Float[Array, "n k"], rows: LinearRows) -> Centre:
-    """Least squares over all rows of W, the active ones' misfit refined; NaN where W'W is singular.
+    """Least squares over all rows of W, whether x fixes them or not; NaN where W'W is singular.
 
     A few inverse iterations tell the smallest eigenvalue, as for `centre`.
     """
@@ -71,14 +74,14 @@ def _shared(matrix: Float[Array, "n k"], rows: LinearRows) -> Centre:
     unit = w * scale
     latent = np.zeros((len(target), w.shape[1]))
     try:
-        factor = cho_factor(unit.T @ unit)
+        factor = cho_factor(unit.T @ unit, check_finite=False)
     except np.linalg.LinAlgError:
         return Centre(jnp.full_like(latent, jnp.nan), jnp.zeros(len(target), bool))
     for _ in range(1 + REFINEMENTS):
         slope = (target - latent @ unit.T) @ unit
-        latent += cho_solve(factor, slope.T).T
+        latent += cho_solve(factor, slope.T, check_finite=False).T
     v = np.sin(1.0 + np.arange(w.shape[1]) ** 2)
     for _ in range(1 + REFINEMENTS):
-        v = cho_solve(factor, v / np.linalg.norm(v))
+        v = cho_solve(factor, v / np.linalg.norm(v), check_finite=False)
     clear = 1.0 / np.linalg.norm(v) > CLEAR_RANK
     return Centre(jnp.asarray(latent * scale), rows.active.all(-1) & clear)

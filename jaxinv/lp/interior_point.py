@@ -229,7 +229,9 @@ def _distance(
         scale = jnp.maximum(state.margin.slack.sum(-1), program.floor)
     y = state.multiplier
     size = matrix.largest * (y.lower + y.upper).max(-1, keepdims=True)
-    size = jnp.maximum(size, jnp.maximum(jnp.abs(program.cost), jnp.finfo(size.dtype).tiny))
+    size = jnp.maximum(size, jnp.abs(program.cost))
+    # An unknown in no row and without a cost has nothing but its box to be measured by.
+    size = jnp.where(size > 0, size, 1.0)
     missing = residuals.sides / (state.margin + scale[:, None])
     # A reduced cost left over adds its way to the box to the gap, if it is not negligible.
     left_over = jnp.abs(residuals.latent)

@@ -160,7 +160,9 @@ def _around(
 def _adopt(
     found: CertifiedSolution, index: Int[np.ndarray, " m"], other: CertifiedSolution
 ) -> None:
-    """Take over, in place, the certified answers of some instances."""
+    """Take over, in place, the certified answers of some instances; steps add up."""
     better = other.certified
+    other = replace(other, steps=found.steps[index] + other.steps)
+    found.steps[index] = other.steps
     for part in fields(found):
         getattr(found, part.name)[index[better]] = getattr(other, part.name)[better]
