@@ -14,7 +14,8 @@ from jaxinv.lp.problem import Slack
 from jaxinv.lp.sides import Sides
 
 REFINEMENTS = 1
-LEAST_PIVOT = 300.0  # times the rounding unit, of the unit diagonal
+# Of the unit diagonal, times eps^(3/4): through smaller pivots rounding would become steps.
+LEAST_PIVOT = 4.0
 
 
 class Residuals(NamedTuple):
@@ -65,7 +66,7 @@ def newton_matrix(matrix: DeviceMatrix, program: Program, state: State, kind: Sl
     on_diagonal = jnp.eye(matrix.columns, dtype=bool)
     one = jnp.where(unit > 0, 1.0, 0.0)[:, :, None]
     scaled = jnp.where(on_diagonal, one, unit[:, :, None] * normal * unit[:, None, :])
-    least_pivot = LEAST_PIVOT * float(jnp.finfo(unit.dtype).eps)
+    least_pivot = LEAST_PIVOT * float(jnp.finfo(unit.dtype).eps) ** 0.75
     factor = cholesky.factor(scaled, least_pivot)
     if kind is Slack.SHARED:
         of_slack = _unit(sigma)
