@@ -51,7 +51,9 @@ def bordered(
     corner: Float[Array, "B 1"],
     least_pivot: float | None = None,
 ) -> Split:
-    """The factor of [ A        border ]  from that of A.
+    """The factor of A with one row and column more, from that of A.
+
+    [ A        border ]
     [ border'  corner ]
     """
     coupling = _forward(first, border[..., None])

@@ -131,11 +131,7 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
     )
 
 
-def settle(
-    problem: Problem,
-    best: Best,
-    latent: Float[np.ndarray, "B k"],
-) -> None:
+def settle(problem: Problem, best: Best, latent: Float[np.ndarray, "B k"]) -> None:
     """Keep what reproduces an open row to rounding: nothing is left that a run could lower."""
     image = np.asarray(problem.generator(latent))
     misfit = np.where(problem.weight > 0, problem.weight * (image - problem.observation), 0.0)
