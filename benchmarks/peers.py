@@ -18,6 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +30,10 @@ from benchmarks.peers_layerwise import LAYERWISE
 from benchmarks.peers_newton import newtons
 from benchmarks.peers_race import NETS, SHARES, Progress, Rival, raced, task
 from benchmarks.tune_gd import machine, write
+from jaxinv.joint.levenberg_marquardt import Box
+from jaxinv.joint.minima import nothing_found
+from jaxinv.joint.portfolio import stages
+from jaxinv.joint.problem import Problem
 
 OUT = Path(__file__).parent / "results" / "peers.json"
 PACKAGES = ("torch", "optimistix", "lineax", "jaxopt", "optax", "cvxpy", "clarabel", "highspy")
@@ -35,17 +41,37 @@ OURS = "auto"
 SEED = 20_000
 
 
-def ours(
+def whole(
     method: str | jaxinv.Auto, generator: jaxinv.Generator, x: np.ndarray
 ) -> Iterator[Progress]:
-    """The whole call: nothing is known before all of it is."""
+    """The whole call: nothing is known before all of it is, labels and ranks included."""
     yield Progress(np.asarray(jaxinv.invert(generator, x, method).latent), len(x))
 
 
+def staged(generator: jaxinv.Generator, x: np.ndarray) -> Iterator[Progress]:
+    """`auto` as the iterative rivals are run: the latents it has after each stage of its search."""
+    method = jaxinv.Auto()
+    with jax.enable_x64(True):
+        free = jnp.full(generator.latent_size, jnp.inf)
+        problem = Problem(
+            generator=generator,
+            observation=x,
+            weight=np.ones(x.shape),
+            live=np.ones(len(x), bool),
+            limit=(method.tolerance * np.linalg.norm(x, axis=-1)) ** 2,
+            box=Box(-free, free),
+            seed=0,
+            row_ids=np.arange(len(x)),
+        )
+        best = nothing_found(problem, method.agreement)
+        for _ in stages(problem, method, best, peeling=True):
+            yield Progress(best.latent.copy(), len(x))
+
+
 def rivals(net: str) -> dict[str, Rival]:
-    # The rivals are tuned to 90%; by default auto goes on for the last percent.
-    methods = {OURS: OURS, "auto, 4 runs a row": jaxinv.Auto(runs=4, nearby=0), "exact": "exact"}
-    mine: dict[str, Rival] = {name: partial(ours, method) for name, method in methods.items()}
+    mine: dict[str, Rival] = {OURS: staged}
+    for name, method in (("auto, whole call", "auto"), ("exact, whole call", "exact")):
+        mine[name] = partial(whole, method)
     return mine | descents(net) | newtons() | LAYERWISE
 
 

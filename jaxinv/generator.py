@@ -1,6 +1,6 @@
 """Feed-forward generators G(z) = phi_d(W_d ... phi_1(W_1 z + b_1) ... + b_d), in float64."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxinv.activation import Activation
@@ -217,16 +218,25 @@ def forward(generator: Generator, z: Array) -> Array:
 
 
 def jacobian(generator: Generator, z: Array) -> Array:
-    """D_d W_d ... D_1 W_1 by a forward product, for use inside a traced computation."""
-    product = None
+    """D_d W_d ... D_1 W_1 at z, for use inside a traced computation."""
+    slopes = []
     for layer in generator.layers:
         u = layer.preactivation(z)
-        slope = layer.activation.derivative(u)[..., None]
-        weight = layer.weight
-        product = slope * (
-            weight if product is None else jnp.matmul(weight, product, precision="highest")
-        )
+        slopes.append(layer.activation.derivative(u))
         z = layer.activation(u)
+    return chained(generator, slopes)
+
+
+def chained(
+    generator: Generator, slopes: Sequence[Array], precision: DTypeLike = jnp.float64
+) -> Array:
+    """D_d W_d ... D_1 W_1 from the slopes (*batch, n_i) that stand on the diagonals D_i."""
+    product: Array | None = None
+    for layer, slope in zip(generator.layers, slopes, strict=True):
+        weight = layer.weight.astype(precision)
+        if product is not None:
+            weight = jnp.matmul(weight, product, precision="highest")
+        product = slope.astype(precision)[..., None] * weight
     assert product is not None
     return product
 

@@ -41,6 +41,7 @@ class Ending(IntEnum):
     REPRODUCED = 1
     AGREED = 2
     BUDGET_SPENT = 3
+    EXPLAINED = 4
 
     @property
     def sentence(self) -> str:
@@ -61,6 +62,7 @@ _ENDINGS = {
     Ending.NONE: "No run was made: the row was bad input, or its square overflows.",
     Ending.REPRODUCED: "The observation is reproduced, to the tolerance or to the stated noise.",
     Ending.AGREED: "Independent runs ended in the lowest minimum known; its residual is noise.",
+    Ending.EXPLAINED: "The residual is no larger than the noise that the last layer alone shows.",
     Ending.BUDGET_SPENT: "Every run of the row's budget was made, and its lowest minimum kept.",
 }
 

@@ -18,11 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxinv import cholesky
 from jaxinv.activation import Activation
-from jaxinv.generator import Generator
+from jaxinv.generator import Generator, chained
 
 RANK_TOLERANCE = 1e-10  # of the largest singular value
 CLEAR_EIGENVALUE = 1e-8  # of the Gram matrix with unit diagonal: above it the rank is beyond doubt
+CLEAR_IN_SINGLE, INVERSE_ITERATIONS = 1e-3, 3  # the same from single precision
+LEAST_COLUMN = 1e-6  # norm, of the largest column's
+MOST_IN_SINGLE = 1e9  # entries of the weights and of J, and their inverse
 BLOCK = 64  # Jacobians in memory together
 # A ReLU unit closer to its kink than this, relative to its layer, counts as off: an inverter that
 # ends on the boundary of a polytope of preimages leaves rounding there.
@@ -93,37 +97,72 @@ def jacobian_rank(
         # One shape for every block: the last one is padded, not compiled anew.
         padded = np.zeros((min(BLOCK, len(latent)), latent.shape[1]))
         padded[: len(latent[some])] = latent[some]
+        seen = np.zeros((len(padded), observed.shape[1]), bool)
+        seen[: len(latent[some])] = observed[some]
         with jax.enable_x64(True):
-            jacobians = np.asarray(_jacobian_off_kinks(generator, jnp.asarray(padded)))
-        for offset, seen in enumerate(observed[some]):
-            rank[start + offset] = matrix_rank(jacobians[offset][seen])
+            z = jnp.asarray(padded)
+            clear = np.asarray(_clearly_full(generator, z, jnp.asarray(seen)))[: len(latent[some])]
+            rank[some] = latent.shape[1]
+            if not clear.all():
+                jacobians = np.asarray(_jacobian_off_kinks(generator, z))
+        for offset in np.flatnonzero(~clear):
+            rank[start + offset] = matrix_rank(jacobians[offset][observed[start + offset]])
     return rank
 
 
-@jax.jit
-def _jacobian_off_kinks(generator: Generator, z: Float[Array, "B k"]) -> Float[Array, "B n k"]:
-    """D_d W_d ... D_1 W_1 with every ReLU unit that is at its kink switched off."""
-    product: Array | None = None
+def _slopes_off_kinks(generator: Generator, z: Float[Array, "B k"]) -> list[Array]:
+    """phi_i'(u_i) of every layer, with every ReLU unit that is at its kink switched off."""
+    slopes = []
     for layer in generator.layers:
         u = layer.preactivation(z)
         slope = layer.activation.derivative(u)
         if layer.activation.kind == "relu":
             size = jnp.max(jnp.abs(u), axis=-1, keepdims=True)
             slope = jnp.where(u > AT_KINK * size, 1.0, 0.0)
-        weight = layer.weight
-        product = slope[..., None] * (
-            weight if product is None else jnp.matmul(weight, product, precision="highest")
-        )
+        slopes.append(slope)
         z = layer.activation(u)
-    assert product is not None
-    return product
+    return slopes
+
+
+@jax.jit
+def _jacobian_off_kinks(generator: Generator, z: Float[Array, "B k"]) -> Float[Array, "B n k"]:
+    return chained(generator, _slopes_off_kinks(generator, z))
+
+
+@jax.jit
+def _clearly_full(
+    generator: Generator, z: Float[Array, "B k"], observed: Bool[Array, "B n"]
+) -> Bool[Array, " B"]:
+    """Rows at which even single precision shows J to have full column rank, beyond doubt.
+
+    The least eigenvalue of the Gram matrix with unit diagonal is 1 / |A^-1 v| for inverse iterates
+    v; the columns' norms may differ by 1e6 at most, as for `matrix_rank`.
+    """
+    jacobian = chained(generator, _slopes_off_kinks(generator, z), jnp.float32)
+    jacobian = jnp.where(observed[..., None], jacobian, 0.0)
+    sizes = [jnp.abs(layer.weight).max() for layer in generator.layers]
+    sizes.append(jnp.abs(jacobian).max(axis=(1, 2)))
+    # Far from there single precision underflows or overflows.
+    held = jnp.array(True)
+    for size in sizes:
+        held &= (size > 1.0 / MOST_IN_SINGLE) & (size < MOST_IN_SINGLE)
+    norms = jnp.linalg.norm(jacobian, axis=1, keepdims=True)
+    held &= norms.min(axis=(1, 2)) > LEAST_COLUMN * norms.max(axis=(1, 2))
+    unit = jacobian / jnp.where(norms > 0, norms, 1.0)
+    factor = cholesky.factor(jnp.matmul(unit.mT, unit, precision="highest"))
+    k = unit.shape[-1]
+    # A fixed start with irregular signs: an eigenvector orthogonal to it would be a coincidence.
+    v = jnp.broadcast_to(jnp.sin(1.0 + jnp.arange(k) ** 2).astype(jnp.float32), (len(z), k))
+    for _ in range(INVERSE_ITERATIONS):
+        v = cholesky.solve(factor, v / jnp.linalg.norm(v, axis=-1, keepdims=True))
+    return held & (1.0 / jnp.linalg.norm(v, axis=-1) > CLEAR_IN_SINGLE)
 
 
 def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:
     """Column rank: by the Gram matrix where that is beyond doubt, else by singular values."""
     k = matrix.shape[1]
     norms = np.linalg.norm(matrix, axis=0)
-    if len(matrix) >= k and norms.min(initial=np.inf) > 1e-6 * norms.max(initial=0.0):
+    if len(matrix) >= k and norms.min(initial=np.inf) > LEAST_COLUMN * norms.max(initial=0.0):
         unit = matrix / norms
         if np.linalg.eigvalsh(unit.T @ unit)[0] > CLEAR_EIGENVALUE:
             return int(k)

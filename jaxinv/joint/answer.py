@@ -20,13 +20,14 @@ def answer(problem: Problem, best: Best) -> Inversion:
     """Name each row by what its lowest minimum is.
 
     A row is explained where its residual is within the tolerance or the stated noise, or, no noise
-    being stated, where independent runs agree on the minimum and its residual is taken for noise.
+    being stated, where it is what the last layer alone shows of noise, or where independent runs
+    agree on the minimum and its residual is taken for noise.
     Explained rows are SOLVED where rank J = k (locally unique) and UNDERDETERMINED by k - rank J
     dimensions otherwise; others are INEXACT, or STEP_LIMIT where the best run was cut off.
     """
     found = problem.live & np.isfinite(best.loss)
     undetermined = free_dimensions(problem, best.latent, found)
-    explained = best.reproduced | best.confirmed
+    explained = best.reproduced | best.explained | best.confirmed
     status = np.select(
         [~problem.live, ~found, explained & (undetermined > 0), explained, best.converged],
         [
@@ -45,8 +46,8 @@ def answer(problem: Problem, best: Best) -> Inversion:
 def report(best: Best) -> SearchReport:
     """What was done for each row."""
     ending = np.select(
-        [~best.live, best.reproduced, best.confirmed],
-        [int(Ending.NONE), int(Ending.REPRODUCED), int(Ending.AGREED)],
+        [~best.live, best.reproduced, best.explained, best.confirmed],
+        [int(Ending.NONE), int(Ending.REPRODUCED), int(Ending.EXPLAINED), int(Ending.AGREED)],
         int(Ending.BUDGET_SPENT),
     )
     runs = best.made + best.carried_on

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxinv.generator import Generator
+from jaxinv.generator import Generator, chained
 
 
 class Linearization(NamedTuple):
@@ -26,7 +26,7 @@ def linearize(
     kept_on: outputs that a softened ReLU leaves linear: those known to be active. With softness 0
     this is G itself and kept_on has no effect. For use inside a traced computation.
     """
-    product: Array | None = None
+    slopes = []
     for number, layer in enumerate(generator.layers, start=1):
         u = layer.preactivation(z)
         activation = layer.activation
@@ -34,14 +34,9 @@ def linearize(
             soft = jnp.broadcast_to(softness[:, None], u.shape)
             if number == generator.depth:
                 soft = jnp.where(kept_on & (soft > 0), 1.0, soft)
-            slope = jnp.where(u > 0, 1.0, soft)
-            z = slope * u
+            slopes.append(jnp.where(u > 0, 1.0, soft))
+            z = slopes[-1] * u
         else:
-            slope = activation.derivative(u)
+            slopes.append(activation.derivative(u))
             z = activation(u)
-        weight = layer.weight
-        product = slope[..., None] * (
-            weight if product is None else jnp.matmul(weight, product, precision="highest")
-        )
-    assert product is not None
-    return Linearization(z, product)
+    return Linearization(z, chained(generator, slopes))

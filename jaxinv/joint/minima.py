@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxinv.joint.lanes import Engine
-from jaxinv.joint.levenberg_marquardt import Starts
+from jaxinv.joint.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.problem import Problem
 from jaxinv.search_report import Start
 
@@ -27,8 +27,9 @@ class Best:
     carried_on: runs from what others had found, prefix_made: those on the first layers. peeled:
     outer layers that were peeled. limit: the loss that reproduces the observation. size: its
     weighted 2-norm. ample: whether far more entries than unknowns bind the latent. noisy: whether
-    noise can explain a misfit. elite: the lowest minima, different ones, ascending; elite_loss is
-    infinite where there are fewer.
+    noise can explain a misfit. noise_low, noise_high: losses that are noise as the last layer
+    shows it, none where it shows nothing. elite: the lowest minima, different ones, ascending;
+    elite_loss is infinite where there are fewer.
     """
 
     latent: Float[np.ndarray, "B k"]
@@ -44,6 +45,8 @@ class Best:
     size: Float[np.ndarray, " B"]
     ample: Bool[np.ndarray, " B"]
     noisy: Bool[np.ndarray, " B"]
+    noise_low: Float[np.ndarray, " B"]
+    noise_high: Float[np.ndarray, " B"]
     elite: Float[np.ndarray, "B elite k"]
     elite_loss: Float[np.ndarray, "B elite"]
     agreement: int
@@ -54,6 +57,11 @@ class Best:
         return self.loss <= self.limit
 
     @property
+    def explained(self) -> Bool[np.ndarray, " B"]:
+        """Whether a minimum leaves what the last layer alone shows of noise."""
+        return self.converged & (self.loss >= self.noise_low) & (self.loss <= self.noise_high)
+
+    @property
     def confirmed(self) -> Bool[np.ndarray, " B"]:
         """Whether enough runs ended in the lowest minimum known, many being made if it is high."""
         small = (self.loss <= (SMALL_MISFIT * self.size) ** 2) & self.ample
@@ -62,7 +70,7 @@ class Best:
 
     @property
     def open(self) -> Bool[np.ndarray, " B"]:
-        return self.live & ~self.reproduced & ~self.confirmed
+        return self.live & ~self.reproduced & ~self.explained & ~self.confirmed
 
     @property
     def near(self) -> Bool[np.ndarray, " B"]:
@@ -70,11 +78,14 @@ class Best:
         return self.open & (self.loss <= (ROUGH * self.size) ** 2)
 
     def learn(self, starts: Starts, engine: Engine, start: Start) -> None:
-        """Make the runs and keep, run by run, what is lower or confirms the lowest.
+        """Make the runs, and keep what they find."""
+        self.keep(starts, engine.run(starts), start)
+
+    def keep(self, starts: Starts, runs: Runs, start: Start) -> None:
+        """Keep, run by run, what is lower or confirms the lowest.
 
         Runs that start from what others found are not independent, and confirm nothing.
         """
-        runs = engine.run(starts)
         independent = start not in (Start.PREFIX, Start.NEARBY)
         for i, row in enumerate(starts.row):
             self.made[row] += independent
@@ -123,6 +134,8 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
         size=size,
         ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
         noisy=noisy,
+        noise_low=np.full(batch, np.inf),
+        noise_high=np.full(batch, -np.inf),
         elite=np.zeros((batch, ELITE, problem.generator.latent_size)),
         elite_loss=np.full((batch, ELITE), np.inf),
         agreement=agreement,

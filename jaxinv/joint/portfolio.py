@@ -1,9 +1,11 @@
 """The portfolio behind "auto": which runs to make for which rows, and when a row is settled.
 
-Rows take their runs in waves: the layer-wise start first, then random starts of the whole net and
-of the prefix that peeling leaves, half of them softened, each wave twice the one before; then also
-starts near the lowest minima of a row that almost fits (basin hopping, Wales & Doye 1997). A wave
-is made for the rows still unsettled, and what a row does next depends on that row alone.
+Rows that the layers determine one by one are settled first: without noise by the layers alone, with
+noise by one run from there. The others take their runs in waves: the layer-wise start first, then
+random starts of the whole net and of the prefix that peeling leaves, half of them softened, each
+wave twice the one before; then also starts near the lowest minima of a row that almost fits (basin
+hopping, Wales & Doye 1997). A wave is made for the rows still unsettled, and what a row does next
+depends on that row alone.
 """
 
 from collections.abc import Iterator
@@ -14,8 +16,10 @@ from jaxtyping import Bool, Float
 
 from jaxinv.generator import Generator
 from jaxinv.joint import unrolled
+from jaxinv.joint.gauss_newton import gauss_newton
+from jaxinv.joint.lack_of_fit import noise_losses
 from jaxinv.joint.lanes import Engine
-from jaxinv.joint.levenberg_marquardt import Starts
+from jaxinv.joint.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.minima import ROUGH, Best, nothing_found, settle
 from jaxinv.joint.peeling import operations, peel
 from jaxinv.joint.problem import Problem, engine_of
@@ -34,8 +38,16 @@ NEARBY_STREAM = 1 << 20  # number of the first random point that is used as a di
 def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
     """Fit every live row: G(z) close to x in the weighted 2-norm, the lowest minimum found kept."""
     best = nothing_found(problem, method.agreement)
+    for _ in stages(problem, method, best, peeling):
+        pass
+    return best
+
+
+def stages(problem: Problem, method: Auto, best: Best, peeling: bool) -> Iterator[None]:
+    """The same, one stage at a time, what has been found standing in `best`."""
     if peeling and unrolling_pays(problem.generator):
         _from_unrolling(problem, best)
+        yield
     engine = engine_of(problem, method.lanes, method.steps)
     relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
     softness = (method.softness if relu else 0.0, 0.0)
@@ -45,12 +57,14 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
         if peeling and (start is Start.NEARBY or wave.start >= peel_at) and best.open.any():
             peeling = False
             _from_peeling(problem, method, best, engine)
+            yield
         if start is Start.NEARBY and best.near.any():
             best.learn(nearby_starts(problem, best, wave), engine, start)
+            yield
         elif start is Start.RANDOM and best.open.any():
             points = _points(problem, wave, method.start_scale)
             best.learn(random_starts(best.open, points, wave, softness), engine, start)
-    return best
+            yield
 
 
 def waves(runs: int, nearby: int) -> Iterator[tuple[Start, slice]]:
@@ -150,12 +164,30 @@ def _points(problem: Problem, wave: slice, scale: float) -> Float[np.ndarray, "B
 
 
 def _from_unrolling(problem: Problem, best: Best) -> None:
-    """Settle the rows without noise that the layers determine one by one."""
-    relu = problem.generator.layers[-1].activation.kind == "relu"
-    tried = best.open & (problem.weight > 0).all(-1) & ~(relu & best.noisy)
-    if tried.any():
-        x = np.where(tried[:, None], problem.observation, 0.0)
-        settle(problem, best, unrolled.unrolled(problem.generator, x).latent)
+    """Settle the rows that the layers determine one by one, up to rounding or up to noise."""
+    tried = best.open & (problem.weight > 0).all(-1)
+    if not tried.any():
+        return
+    x = np.where(tried[:, None], problem.observation, 0.0)
+    found = unrolled.unrolled(problem.generator, x)
+    settle(problem, best, found.latent)
+    # One noise level is a row's to estimate, not one for each of its entries.
+    even = (problem.weight == problem.weight[:, :1]).all(-1)
+    rows = np.flatnonzero(best.open & tried & even & found.usable)
+    if not rows.size:
+        return
+    square = problem.weight[rows, 0] ** 2
+    low, high = noise_losses(found.noise, x.shape[1] - problem.generator.latent_size)
+    best.noise_low[rows], best.noise_high[rows] = square * low[rows], square * high[rows]
+    ends = gauss_newton(problem.generator, x[rows], found.latent[rows])
+    loss = square * ends.loss
+    inside = ((ends.latent >= problem.box.low) & (ends.latent <= problem.box.high)).all(-1)
+    noise = (loss >= best.noise_low[rows]) & (loss <= best.noise_high[rows])
+    kept = np.asarray(inside) & ends.converged & (noise | (loss <= best.limit[rows]))
+    starts = Starts(rows[kept], found.latent[rows[kept]], np.zeros(kept.sum()))
+    runs = Runs(ends.latent[kept], loss[kept], np.zeros(kept.sum(), np.int64), ends.converged[kept])
+    best.keep(starts, runs, Start.LAYERWISE)
+    best.peeled[starts.row] = problem.generator.depth
 
 
 def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> None:

@@ -1,10 +1,10 @@
-"""The layer-wise inverse of an observation without noise, at as little cost as rounding allows.
+"""The layer-wise estimate of a fully observed row, at as little cost as rounding allows.
 
 Last layer first, z = argmin ||W_I z - (phi^-1(x) - b)_I||_2 over the rows I that x fixes. Every row
 of a LeakyReLU, identity, sigmoid or tanh layer is one of them: W'W, the same for all observations,
 is factored once. A ReLU layer's W_I'W_I are factored in single precision, observation by
 observation, which suffices to refine in double. What comes out is looked at, never trusted: it is
-an answer where G(z) reproduces x to rounding, and nothing where there is noise.
+an answer where G(z) reproduces x to rounding, and a start where there is noise.
 """
 
 from typing import NamedTuple
@@ -15,43 +15,59 @@ from jaxtyping import Array, Bool, Float
 from scipy.linalg import cho_factor, cho_solve
 
 from jaxinv.generator import Generator
+from jaxinv.joint.lack_of_fit import OuterNoise, outer_noise
 from jaxinv.joint.peeling import ROUNDING
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
-from jaxinv.layerwise.least_squares import Centre, quick_centre
+from jaxinv.layerwise.least_squares import quick_centre
 
 REFINEMENTS = 2
 CONSISTENT = 1e-9  # of the target: a larger misfit of a layer is noise, not rounding
-CLEAR_RANK = 1e-6  # smallest eigenvalue of W'W with unit diagonal
+# Noise of a ReLU's inactive rows is as likely positive as negative: what is to pass for active
+# stands this many times above the largest negative excursion.
+CLEARLY_ACTIVE = 2.0
 
 
 class Unrolled(NamedTuple):
-    """latent: (B, k), finite. full_rank: (B,), every W_I of full column rank beyond doubt."""
+    """latent: (B, k), finite, zeros where not usable. noise: what the last layer shows of it.
+
+    usable: (B,), every ReLU layer's W_I of full column rank beyond doubt. consistent: (B,), usable,
+    and every layer's equations hold to rounding.
+    """
 
     latent: Float[np.ndarray, "B k"]
-    full_rank: Bool[np.ndarray, " B"]
+    usable: Bool[np.ndarray, " B"]
+    consistent: Bool[np.ndarray, " B"]
+    noise: OuterNoise
 
 
 def unrolled(generator: Generator, x: Float[np.ndarray, "B n"]) -> Unrolled:
-    """Invert fully observed rows; those whose layers are inconsistent come back as zeros."""
-    hidden, full_rank = x, np.ones(len(x), bool)
-    good = np.ones(len(x), bool)
+    """Estimate the latent of fully observed rows."""
+    hidden, noise = x, None
+    usable = consistent = np.ones(len(x), bool)
     for layer in reversed(generator.layers):
-        size = jnp.max(jnp.abs(hidden), axis=-1)
+        relu = layer.activation.kind == "relu"
+        threshold = ROUNDING * np.abs(hidden).max(-1)
+        if relu:
+            threshold = np.maximum(threshold, CLEARLY_ACTIVE * (-hidden).max(-1))
         seen = jnp.ones(hidden.shape)
-        rows = linear_rows(layer, jnp.asarray(hidden), seen, ROUNDING * size, 0.0)
-        solve = quick_centre if layer.activation.kind == "relu" else _shared
-        found = solve(layer.weight, rows)
-        latent, target = np.asarray(found.latent), np.asarray(rows.target)
-        misfit = np.where(rows.active, latent @ np.asarray(layer.weight).T - target, 0.0)
-        good &= np.linalg.norm(misfit, axis=1) <= CONSISTENT * np.linalg.norm(target, axis=1)
-        full_rank &= np.asarray(found.full_rank)
-        if layer.activation.kind == "relu":
-            # Factors in single precision refine well only where the rank is beyond doubt.
-            good &= full_rank
-        hidden = np.where(good[:, None], latent, 0.0)
-        if not good.any():
-            return Unrolled(np.zeros((len(x), generator.latent_size)), good)
-    return Unrolled(hidden, good & full_rank)
+        rows = linear_rows(layer, jnp.asarray(hidden), seen, jnp.asarray(threshold), 0.0)
+        if relu:
+            found = quick_centre(layer.weight, rows)
+            latent, usable = np.asarray(found.latent), usable & np.asarray(found.full_rank)
+        else:
+            latent = _shared(layer.weight, rows)
+        usable = usable & np.isfinite(latent).all(-1)
+        latent = np.where(usable[:, None], latent, 0.0)
+        target = np.asarray(rows.target)
+        misfit = latent @ np.asarray(layer.weight).T - target
+        misfit = np.where(rows.active, misfit, 0.0)
+        small = np.linalg.norm(misfit, axis=1) <= CONSISTENT * np.linalg.norm(target, axis=1)
+        consistent = consistent & usable & small
+        if noise is None:
+            noise = outer_noise(layer, rows, misfit, usable & ~consistent)
+        hidden = latent
+    assert noise is not None
+    return Unrolled(hidden, usable, consistent, noise)
 
 
 def operations(generator: Generator) -> float:
@@ -64,11 +80,8 @@ def operations(generator: Generator) -> float:
     return cost
 
 
-def _shared(matrix: Float[Array, "n k"], rows: LinearRows) -> Centre:
-    """Least squares over all rows of W, whether x fixes them or not; NaN where W'W is singular.
-
-    A few inverse iterations tell the smallest eigenvalue, as for `centre`.
-    """
+def _shared(matrix: Float[Array, "n k"], rows: LinearRows) -> Float[np.ndarray, "B k"]:
+    """Least squares over all rows of W, whether x fixes them or not; NaN where W'W is singular."""
     w, target = np.asarray(matrix), np.asarray(rows.target)
     scale = 1.0 / np.maximum(np.linalg.norm(w, axis=0), 1e-300)
     unit = w * scale
@@ -76,12 +89,9 @@ def _shared(matrix: Float[Array, "n k"], rows: LinearRows) -> Centre:
     try:
         factor = cho_factor(unit.T @ unit, check_finite=False)
     except np.linalg.LinAlgError:
-        return Centre(jnp.full_like(latent, jnp.nan), jnp.zeros(len(target), bool))
+        return np.full_like(latent, np.nan)
     for _ in range(1 + REFINEMENTS):
         slope = (target - latent @ unit.T) @ unit
         latent += cho_solve(factor, slope.T, check_finite=False).T
-    v = np.sin(1.0 + np.arange(w.shape[1]) ** 2)
-    for _ in range(1 + REFINEMENTS):
-        v = cho_solve(factor, v / np.linalg.norm(v), check_finite=False)
-    clear = 1.0 / np.linalg.norm(v) > CLEAR_RANK
-    return Centre(jnp.asarray(latent * scale), rows.active.all(-1) & clear)
+    found: Float[np.ndarray, "B k"] = latent * scale
+    return found

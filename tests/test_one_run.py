@@ -1,0 +1,129 @@
+"""Noisy rows that one run from the layer-wise estimate settles: its minimum, and what is noise."""
+
+import jax
+import numpy as np
+import pytest
+from scipy.optimize import least_squares
+
+import jaxinv
+from jaxinv import Ending, Start, Status
+from jaxinv.joint.gauss_newton import gauss_newton
+from jaxinv.joint.lack_of_fit import noise_losses, outer_noise
+from jaxinv.joint.unrolled import unrolled
+from jaxinv.layerwise.active_rows import linear_rows
+
+LEAKY = jaxinv.Generator.random((6, 40, 200), seed=1, activation="leaky_relu:0.3")
+RELU = jaxinv.Generator.random((6, 40, 300), seed=1)
+
+
+def noisy(generator, sd, rows=60):
+    rng = np.random.default_rng(2)
+    latent = rng.standard_normal((rows, generator.latent_size))
+    clean = np.array(generator(latent))
+    return latent, clean + sd * rng.standard_normal(clean.shape)
+
+
+@pytest.mark.parametrize("generator", [LEAKY, RELU], ids=["leaky", "relu"])
+@pytest.mark.parametrize("sd", [1e-6, 1e-3, 1e-2])
+def test_the_run_ends_in_the_minimum_scipy_finds_from_there(generator, sd):
+    latent, x = noisy(generator, sd, rows=8)
+    start = latent + 0.01
+    with jax.enable_x64(True):
+        ends = gauss_newton(generator, x, start)
+    assert ends.converged.all()
+    image = np.asarray(generator(ends.latent))
+    np.testing.assert_allclose(ends.loss, ((image - x) ** 2).sum(1), rtol=1e-9)
+    for row in range(len(x)):
+
+        def misfit(z, row=row):
+            return np.asarray(generator(z)) - x[row]
+
+        known = least_squares(misfit, start[row], generator.jacobian, method="lm", xtol=1e-15)
+        assert ends.loss[row] <= 2 * known.cost * (1 + 1e-4)
+
+
+def test_a_row_keeps_its_bits_whatever_stands_beside_it():
+    latent, x = noisy(LEAKY, 1e-3, rows=70)
+    with jax.enable_x64(True):
+        together = gauss_newton(LEAKY, x, latent + 0.1)
+        order = np.random.default_rng(3).permutation(70)
+        mixed = gauss_newton(LEAKY, x[order], latent[order] + 0.1)
+    np.testing.assert_array_equal(together.latent[order], mixed.latent)
+
+
+@pytest.mark.parametrize("generator", [LEAKY, RELU], ids=["leaky", "relu"])
+def test_the_last_layer_alone_shows_the_noise(generator):
+    """Mean and variance of s^2 over 2,000 draws of any input of that layer."""
+    sd, rows = 1e-3, 2_000
+    layer = generator.layers[-1]
+    rng = np.random.default_rng(4)
+    hidden = rng.standard_normal((rows, layer.width_in))
+    with jax.enable_x64(True):
+        clean = np.asarray(layer(hidden))
+        x = clean + sd * rng.standard_normal(clean.shape)
+        threshold = np.full(rows, 8 * sd if layer.activation.kind == "relu" else 0.0)
+        which = linear_rows(layer, x, np.ones(x.shape), threshold, 0.0)
+    w, active, target = (np.asarray(part) for part in (layer.weight, which.active, which.target))
+    misfit = np.zeros(x.shape)
+    for row in range(rows):
+        on = active[row]
+        found = np.linalg.lstsq(w[on], target[row, on], rcond=None)[0]
+        misfit[row, on] = w[on] @ found - target[row, on]
+    noise = outer_noise(layer, which, misfit, np.ones(rows, bool))
+    ratio = noise.variance / sd**2
+    assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(rows) + 0.01
+    np.testing.assert_allclose(ratio.var(), np.mean(2 / noise.degrees), rtol=0.2)
+
+
+def test_noise_passes_and_what_the_net_cannot_make_does_not():
+    rows, sd = 400, 1e-3
+    _, x = noisy(LEAKY, sd, rows)
+    with jax.enable_x64(True):
+        layer, inner = LEAKY.layers[-1], jaxinv.Generator(LEAKY.layers[:-1])
+        rng = np.random.default_rng(5)
+        hidden = np.asarray(inner(rng.standard_normal((rows, 6))))
+        # An input of the last layer that the layers below do not make.
+        off = hidden + 0.05 * rng.standard_normal(hidden.shape)
+        spoiled = np.asarray(layer(off)) + sd * rng.standard_normal(x.shape)
+        passed = []
+        for observed in (x, spoiled):
+            found = unrolled(LEAKY, observed)
+            ends = gauss_newton(LEAKY, observed, found.latent)
+            low, high = noise_losses(found.noise, 200 - 6)
+            passed.append((ends.loss >= low) & (ends.loss <= high))
+    assert passed[0].mean() >= 0.98
+    assert not passed[1].any()
+
+
+@pytest.mark.parametrize("generator", [LEAKY, RELU], ids=["leaky", "relu"])
+def test_settled_rows_are_as_good_as_the_usual_search(generator, monkeypatch):
+    latent, x = noisy(generator, 1e-3)
+    found = jaxinv.invert(generator, x)
+    settled = np.asarray(found.search.ending) == Ending.EXPLAINED
+    assert settled.mean() >= 0.9
+    assert (np.asarray(found.search.start)[settled] == Start.LAYERWISE).all()
+    assert (np.asarray(found.search.runs)[settled] == 1).all()
+    assert (np.asarray(found.status) == Status.SOLVED).all()
+    monkeypatch.setattr("jaxinv.joint.portfolio.unrolling_pays", lambda generator: False)
+    usual = jaxinv.invert(generator, x)
+    error, known = (
+        np.linalg.norm(np.asarray(r.latent) - latent, axis=1)[settled] for r in (found, usual)
+    )
+    np.testing.assert_allclose(error, known, rtol=1e-2)
+
+
+def test_weights_scale_the_loss_and_bounds_are_kept():
+    latent, x = noisy(LEAKY, 1e-3, rows=20)
+    plain = jaxinv.invert(LEAKY, x)
+    weighed = jaxinv.invert(LEAKY, x, weights=np.full(x.shape, 0.25))
+    np.testing.assert_allclose(weighed.latent, plain.latent, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(weighed.search.ending, plain.search.ending)
+    uneven = np.where(np.arange(x.shape[1]) < 100, 0.25, 1.0)
+    other = jaxinv.invert(LEAKY, x, weights=uneven)
+    assert not (np.asarray(other.search.ending) == Ending.EXPLAINED).any()
+    bound = 1.0
+    boxed = jaxinv.invert(LEAKY, x, latent_bounds=(-bound, bound))
+    assert (np.abs(boxed.latent) <= bound).all()
+    outside = (np.abs(np.asarray(plain.latent)) > bound).any(1)
+    assert not (np.asarray(boxed.search.ending)[outside] == Ending.EXPLAINED).any()
+    assert outside.any() and (np.abs(latent) > bound).any()
