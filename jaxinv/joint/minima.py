@@ -57,15 +57,20 @@ class Best:
         return self.loss <= self.limit
 
     @property
+    def small(self) -> Bool[np.ndarray, " B"]:
+        """Whether the misfit is so small that false minima would stand out."""
+        return self.loss <= (SMALL_MISFIT * self.size) ** 2
+
+    @property
     def explained(self) -> Bool[np.ndarray, " B"]:
-        """Whether a minimum leaves what the last layer alone shows of noise."""
-        return self.converged & (self.loss >= self.noise_low) & (self.loss <= self.noise_high)
+        """Whether a minimum leaves what the last layer alone shows of noise, met twice if much."""
+        noise = (self.loss >= self.noise_low) & (self.loss <= self.noise_high)
+        return self.converged & noise & (self.small | (self.hits >= self.agreement))
 
     @property
     def confirmed(self) -> Bool[np.ndarray, " B"]:
         """Whether enough runs ended in the lowest minimum known, many being made if it is high."""
-        small = (self.loss <= (SMALL_MISFIT * self.size) ** 2) & self.ample
-        enough = small | (self.made >= MANY_RUNS)
+        enough = (self.small & self.ample) | (self.made >= MANY_RUNS)
         return enough & self.noisy & (self.hits >= self.agreement)
 
     @property

@@ -196,11 +196,12 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
     # Behind a layer that determines nothing false minima lie close to the observation as well.
     best.ample &= peeled.depth == 0
     whole = problem.generator.depth
+    unmade = best.peeled == 0  # no run from the layer-wise estimate yet
     best.peeled[best.open] = np.where(peeled.depth == 0, whole, whole - peeled.depth)[best.open]
     if 0 in peeled.inputs:
         start = np.asarray(peeled.inputs[0])
         settle(problem, best, start)
-        rows = np.flatnonzero(best.open)
+        rows = np.flatnonzero(best.open & unmade)
         if rows.size:
             points = Starts(rows, start[rows], np.zeros(len(rows)))
             best.learn(points, engine, Start.LAYERWISE)
