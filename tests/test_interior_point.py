@@ -12,6 +12,7 @@ import jaxinv
 from jaxinv.lp import interior_point, slots
 from jaxinv.lp.problem import IntervalLP, Slack, certify
 from jaxinv.lp.solve import run_backend, solve_certified
+from jaxinv.lp.vertex import to_vertex
 
 ROWS, COLUMNS = 24, 6
 HIGHS = jaxinv.CvxpySolver("HIGHS")
@@ -149,6 +150,21 @@ def test_a_vertex_is_exact():
     at_box = np.minimum(ended.latent - program.box_lower, program.box_upper - ended.latent)
     tight = sum((np.abs(side) < 1e-13).sum(-1) for side in (above, below, at_box))
     assert (tight >= COLUMNS + 1).all()
+
+
+def test_a_vertex_of_separate_slack_is_exact():
+    program = programs(np.random.default_rng(4), Slack.SEPARATE, 12)
+    rough = run_backend(program, jaxinv.InteriorPoint(tolerance=1e-4))
+    assert not certify(program, rough).holds().any()
+    vertex = to_vertex(program, rough, certify(program, rough).objective)
+    assert certify(program, vertex).holds(1e-12).all()
+    oracle = certify(program, run_backend(program, HIGHS)).objective
+    np.testing.assert_allclose(certify(program, vertex).objective, oracle, rtol=1e-9)
+    wz = program.apply(vertex.latent)
+    sides = (wz - program.lower, program.upper - wz)
+    at_box = np.minimum(vertex.latent - program.box_lower, program.box_upper - vertex.latent)
+    at_end = np.minimum(*(np.abs(side) for side in sides)) < 1e-13
+    assert (at_end.sum(-1) + (at_box < 1e-13).sum(-1) >= COLUMNS).all()
 
 
 @pytest.mark.parametrize("slack", [Slack.SHARED, Slack.SEPARATE])

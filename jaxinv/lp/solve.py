@@ -80,7 +80,7 @@ def _purified(
 ) -> tuple[LPSolution, Certificate]:
     """Exchange answers for the vertices they point to, where those are certified."""
     index = np.flatnonzero(which)
-    if problem.slack is not Slack.SHARED or not index.size:
+    if problem.slack is Slack.NONE or not index.size:
         return solution, certificate
     some = problem.take(index)
     vertex = to_vertex(some, solution.take(index), certificate.objective[index])
