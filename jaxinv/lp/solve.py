@@ -14,6 +14,8 @@ FAR = 1e3  # in units of the recentred program
 CLOSER = 0.1  # of the scale: an answer whose violation is smaller is a better centre
 CERTIFIED = 1e-8  # relative to max(optimum, floor), on the recentred program
 FALLBACKS = (ClarabelPool(), ClarabelPool(tolerance=1e-10))
+# SciPy's HiGHS, a simplex method: one program after the other, but it ends at a vertex.
+LAST = CvxpySolver("SCIPY")
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,9 @@ def solve_certified(
     """Solve in w, z = centre + scale w, and keep an answer only with its recomputed certificate.
 
     What the solver does not certify, from the centre or from where it came to, the device solver
-    tries again with fine pivots, and what is still open goes to the pool. largest_batch: see
-    `slots.solve`.
+    tries again with fine pivots, and what is still open goes to the pool. A program with slack has
+    an optimum, so that one that the pool misses as well is given to a simplex method.
+    largest_batch: see `slots.solve`.
     """
     found = _around_twice(problem, solver, centre, scale, largest_batch)
     open_ = np.flatnonzero(~found.certified)
@@ -108,10 +111,11 @@ def solve_certified(
         some = problem.take(open_), solver, centre[open_], scale[open_], largest_batch
         _adopt(found, open_, _around_twice(*some, fine=True))
     fallback = ~found.certified
-    for pool in FALLBACKS:
+    has_optimum = problem.slack is not Slack.NONE
+    for other in (*FALLBACKS, LAST) if has_optimum else FALLBACKS:
         open_ = np.flatnonzero(~found.certified)
-        if open_.size and pool != solver:
-            left = problem.take(open_), pool, centre[open_], scale[open_]
+        if open_.size and other != solver:
+            left = problem.take(open_), other, centre[open_], scale[open_]
             _adopt(found, open_, _around_twice(*left, whole=True))
     return replace(found, fallback=fallback)
 
