@@ -5,7 +5,8 @@
 Programs of the layers of random nets (2,000 in all) and of the shipped generators, l_inf, l1 and
 relaxed, at noise 1e-6 .. 1e-1 of the layer's largest output, at a tolerance of twice the noise. A
 layer's input is what the code's own forward pass gives it. Certified: primal, dual and gap,
-recomputed, within 1e-8. Fallback: the device's answer was not, and Clarabel's was asked for.
+recomputed, within 1e-8. By the pool: the device's answer was not, and Clarabel's was, or that of
+HiGHS after it.
 """
 
 import argparse

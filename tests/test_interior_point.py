@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxinv
-from jaxinv.lp import interior_point, slots
+from jaxinv.lp import interior_point, slots, solve
 from jaxinv.lp.problem import IntervalLP, Slack, certify
 from jaxinv.lp.solve import run_backend, solve_certified
 from jaxinv.lp.vertex import to_vertex
@@ -137,6 +137,15 @@ def test_what_does_not_finish_goes_to_the_pool_and_is_counted():
     assert hurried.fallback.all()
     assert not patient.fallback.any()
     np.testing.assert_allclose(hurried.objective, patient.objective, rtol=1e-7)
+
+
+@pytest.mark.parametrize("slack", [Slack.SHARED, Slack.SEPARATE])
+def test_what_the_pool_misses_goes_to_a_simplex_method(slack, monkeypatch):
+    monkeypatch.setattr(solve, "FALLBACKS", ())
+    program = programs(np.random.default_rng(3), slack, 4)
+    found = solve_certified(program, jaxinv.InteriorPoint(steps=2), *units(program))
+    assert found.fallback.all()
+    assert found.certified.all()
 
 
 def test_a_vertex_is_exact():
