@@ -1,11 +1,12 @@
 """What share of linear programs the device solver certifies by itself, and what the pool rescues.
 
-    python -m benchmarks.lp_certified [--quick] [--out FILE]
+    python -m benchmarks.lp_certified [--quick] [--nets NAME ...] [--out FILE]
 
 Programs of the layers of random nets (2,000 in all) and of the shipped generators, l_inf, l1 and
 relaxed, at noise 1e-6 .. 1e-1 of the layer's largest output, at a tolerance of twice the noise. A
 layer's input is what the code's own forward pass gives it. Certified: primal, dual and gap,
-recomputed, within 1e-8. Fallback: the device's answer was not, and Clarabel's was asked for.
+recomputed, within 1e-8. By the pool: the device's answer was not, and Clarabel's was, or that of
+HiGHS after it.
 """
 
 import argparse
@@ -69,6 +70,7 @@ def counted(name: str, generator: Any, count: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few programs a layer")
+    parser.add_argument("--nets", nargs="+", help="those whose name begins so; all by default")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     count = 4 if arguments.quick else 19
@@ -79,6 +81,8 @@ def main() -> None:
         for widths, activation in RANDOM
     }
     nets |= {name: jaxinv.load_generator(name) for name in jaxinv.shipped_generators()}
+    if arguments.nets:
+        nets = {k: v for k, v in nets.items() if k.startswith(tuple(arguments.nets))}
     console, rows = Console(), []
     for name, generator in nets.items():
         fresh = counted(name, generator, count)

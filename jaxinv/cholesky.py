@@ -28,9 +28,10 @@ class Split(NamedTuple):
 
 
 Factor = Float[Array, "B k k"] | Split
+Pivot = Float[Array, ""] | float
 
 
-def factor(matrices: Float[Array, "B k k"], least_pivot: float | None = None) -> Factor:
+def factor(matrices: Float[Array, "B k k"], least_pivot: Pivot | None = None) -> Factor:
     """The factor of each matrix, reading the lower triangle only; NaN where not definite.
 
     least_pivot: where given, a pivot at most this counts as infinite, which leaves its unknown at
@@ -49,7 +50,7 @@ def bordered(
     first: Factor,
     border: Float[Array, "B k"],
     corner: Float[Array, "B 1"],
-    least_pivot: float | None = None,
+    least_pivot: Pivot | None = None,
 ) -> Split:
     """The factor of A with one row and column more, from that of A.
 
@@ -86,7 +87,7 @@ def _backward(factor: Factor, v: Float[Array, "B k m"]) -> Float[Array, "B k m"]
     return jnp.concatenate([top, bottom], 1)
 
 
-def _inverse_factor(a: Float[Array, "B k k"], least_pivot: float | None) -> Float[Array, "B k k"]:
+def _inverse_factor(a: Float[Array, "B k k"], least_pivot: Pivot | None) -> Float[Array, "B k k"]:
     """L^-1, dense, by forward elimination on [A | I] in steps of a few rows, compiled once."""
     k = a.shape[-1]
     if k <= STEP:
@@ -113,7 +114,7 @@ def _inverse_factor(a: Float[Array, "B k k"], least_pivot: float | None) -> Floa
     return left[:, :k, size : size + k]
 
 
-def _by_elimination(a: Float[Array, "B m m"], least_pivot: float | None) -> Float[Array, "B m m"]:
+def _by_elimination(a: Float[Array, "B m m"], least_pivot: Pivot | None) -> Float[Array, "B m m"]:
     """L^-1 of a few rows, one row after the other."""
     m = a.shape[-1]
     identity = jnp.broadcast_to(jnp.eye(m, dtype=a.dtype), a.shape)

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxinv
-from jaxinv.lp import interior_point, slots
+from jaxinv.lp import interior_point, slots, solve
 from jaxinv.lp.problem import IntervalLP, Slack, certify
 from jaxinv.lp.solve import run_backend, solve_certified
+from jaxinv.lp.vertex import to_vertex
 
 ROWS, COLUMNS = 24, 6
 HIGHS = jaxinv.CvxpySolver("HIGHS")
@@ -138,6 +139,15 @@ def test_what_does_not_finish_goes_to_the_pool_and_is_counted():
     np.testing.assert_allclose(hurried.objective, patient.objective, rtol=1e-7)
 
 
+@pytest.mark.parametrize("slack", [Slack.SHARED, Slack.SEPARATE])
+def test_what_the_pool_misses_goes_to_a_simplex_method(slack, monkeypatch):
+    monkeypatch.setattr(solve, "FALLBACKS", ())
+    program = programs(np.random.default_rng(3), slack, 4)
+    found = solve_certified(program, jaxinv.InteriorPoint(steps=2), *units(program))
+    assert found.fallback.all()
+    assert found.certified.all()
+
+
 def test_a_vertex_is_exact():
     program = programs(np.random.default_rng(4), Slack.SHARED, 12)
     ended = solve_certified(program, jaxinv.InteriorPoint(vertex=True), *units(program))
@@ -149,6 +159,21 @@ def test_a_vertex_is_exact():
     at_box = np.minimum(ended.latent - program.box_lower, program.box_upper - ended.latent)
     tight = sum((np.abs(side) < 1e-13).sum(-1) for side in (above, below, at_box))
     assert (tight >= COLUMNS + 1).all()
+
+
+def test_a_vertex_of_separate_slack_is_exact():
+    program = programs(np.random.default_rng(4), Slack.SEPARATE, 12)
+    rough = run_backend(program, jaxinv.InteriorPoint(tolerance=1e-4))
+    assert not certify(program, rough).holds().any()
+    vertex = to_vertex(program, rough, certify(program, rough).objective)
+    assert certify(program, vertex).holds(1e-12).all()
+    oracle = certify(program, run_backend(program, HIGHS)).objective
+    np.testing.assert_allclose(certify(program, vertex).objective, oracle, rtol=1e-9)
+    wz = program.apply(vertex.latent)
+    sides = (wz - program.lower, program.upper - wz)
+    at_box = np.minimum(vertex.latent - program.box_lower, program.box_upper - vertex.latent)
+    at_end = np.minimum(*(np.abs(side) for side in sides)) < 1e-13
+    assert (at_end.sum(-1) + (at_box < 1e-13).sum(-1) >= COLUMNS).all()
 
 
 @pytest.mark.parametrize("slack", [Slack.SHARED, Slack.SEPARATE])

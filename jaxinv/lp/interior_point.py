@@ -101,6 +101,7 @@ def advance(
     state: State,
     enough: Int[Array, ""],
     tolerance: Float[Array, ""],
+    least_pivot: Float[Array, ""],
     kind: Slack,
     correctors: int,
     limit: int,
@@ -119,7 +120,9 @@ def advance(
 
     def step(now: Progress) -> Progress:
         running = now.state.running
-        moved = measured(_moved(matrix, program, now.state, now.residuals, kind, correctors))
+        moved = measured(
+            _moved(matrix, program, now.state, now.residuals, least_pivot, kind, correctors)
+        )
         lost = ~jnp.isfinite(moved.state.latent).all(-1) | (moved.state.steps > limit)
         close = (now.distance <= LAST_DIGITS) | (now.complementarity <= 1.0)
         ended = ~lost & ~(moved.distance < now.distance) & close
@@ -143,11 +146,12 @@ def _moved(
     program: Program,
     state: State,
     residuals: Residuals,
+    least_pivot: Float[Array, ""],
     kind: Slack,
     correctors: int,
 ) -> State:
     """One predictor-corrector step for every instance."""
-    newton = newton_matrix(matrix, program, state, kind)
+    newton = newton_matrix(matrix, program, state, least_pivot, kind)
     towards = partial(direction_to, matrix, program, state, residuals, newton, kind)
     product = state.margin * state.multiplier
     sides = jnp.maximum(program.present.total(), 1)

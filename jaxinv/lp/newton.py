@@ -6,6 +6,7 @@ The equations stand in `interior_point`.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxinv import cholesky
@@ -14,8 +15,17 @@ from jaxinv.lp.problem import Slack
 from jaxinv.lp.sides import Sides
 
 REFINEMENTS = 1
-# Of the unit diagonal, times eps^(3/4): through smaller pivots rounding would become steps.
-LEAST_PIVOT = 4.0
+
+
+def least_pivot(dtype: np.dtype, fine: bool) -> float:
+    """The least pivot of a unit diagonal through which a step goes.
+
+    Near rounding, pivots are noise and would become long steps. But along directions that only
+    degenerate sides hold, those with m and y both near zero, pivots fall as m y does, and what is
+    left out there stays in the residuals: fine takes the smaller ones too.
+    """
+    eps = float(jnp.finfo(dtype).eps)
+    return 300.0 * eps if fine else 4.0 * eps**0.75
 
 
 class Residuals(NamedTuple):
@@ -50,7 +60,14 @@ class Direction(NamedTuple):
     multiplier: Sides
 
 
-def newton_matrix(matrix: DeviceMatrix, program: Program, state: State, kind: Slack) -> Newton:
+def newton_matrix(
+    matrix: DeviceMatrix,
+    program: Program,
+    state: State,
+    least_pivot: Float[Array, ""],
+    kind: Slack,
+) -> Newton:
+    """Factor the step's matrix; pivots of its unit diagonal at most least_pivot are left out."""
     ratio = state.multiplier / state.margin
     a, b = program.lower_slack, program.upper_slack
     e = a * ratio.lower - b * ratio.upper
@@ -66,7 +83,6 @@ def newton_matrix(matrix: DeviceMatrix, program: Program, state: State, kind: Sl
     on_diagonal = jnp.eye(matrix.columns, dtype=bool)
     one = jnp.where(unit > 0, 1.0, 0.0)[:, :, None]
     scaled = jnp.where(on_diagonal, one, unit[:, :, None] * normal * unit[:, None, :])
-    least_pivot = LEAST_PIVOT * float(jnp.finfo(unit.dtype).eps) ** 0.75
     factor = cholesky.factor(scaled, least_pivot)
     if kind is Slack.SHARED:
         of_slack = _unit(sigma)

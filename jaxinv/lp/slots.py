@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.lp.device_program import DeviceMatrix, Program, State
 from jaxinv.lp.interior_point import advance, start
+from jaxinv.lp.newton import least_pivot
 from jaxinv.lp.problem import IntervalLP, LPSolution, Slack
 from jaxinv.lp.sides import Sides
 from jaxinv.methods import InteriorPoint
@@ -34,12 +35,16 @@ def default_slots(columns: int) -> int:
 
 
 def solve(
-    problem: IntervalLP, settings: InteriorPoint, largest_batch: int | None = None
+    problem: IntervalLP,
+    settings: InteriorPoint,
+    largest_batch: int | None = None,
+    fine: bool = False,
 ) -> LPSolution:
     """Solve every instance; one that does not converge comes back as NaN, not finished.
 
     largest_batch: the most instances the caller ever brings at once, which bounds the number of
-    slots; the same number gives the same bits whatever the batch of one call.
+    slots; the same number gives the same bits whatever the batch of one call. fine: see
+    `newton.least_pivot`.
     """
     slots = settings.slots or default_slots(problem.columns)
     slots = max(1, min(slots, largest_batch or problem.batch_size))
@@ -51,8 +56,8 @@ def solve(
         state = None
         if settings.single_precision_first:
             coarse = replace(settings, tolerance=COARSE, steps=COARSE_STEPS)
-            state = _run(problem, coarse, slots, np.dtype(np.float32), None)
-        state = _run(problem, settings, slots, np.dtype(np.float64), state)
+            state = _run(problem, coarse, slots, np.dtype(np.float32), None, fine)
+        state = _run(problem, settings, slots, np.dtype(np.float64), state, fine)
     finished = np.asarray(state.finished)
     # A cost of unit length was solved for: the multipliers are in its units.
     unit = _cost_unit(problem)[:, None]
@@ -71,6 +76,7 @@ def _run(
     slots: int,
     dtype: np.dtype,
     earlier: State | None,
+    fine: bool,
 ) -> State:
     """Every instance's last state, (B, ...) on the host; earlier: where to start, if not afresh."""
     waiting = deque(range(problem.batch_size))
@@ -93,6 +99,7 @@ def _run(
             state,
             slots - int(occupied.sum()) + spare,
             settings.tolerance,
+            least_pivot(dtype, fine),
             problem.slack,
             settings.correctors,
             settings.steps,

@@ -14,6 +14,8 @@ FAR = 1e3  # in units of the recentred program
 CLOSER = 0.1  # of the scale: an answer whose violation is smaller is a better centre
 CERTIFIED = 1e-8  # relative to max(optimum, floor), on the recentred program
 FALLBACKS = (ClarabelPool(), ClarabelPool(tolerance=1e-10))
+# SciPy's HiGHS, a simplex method: one program after the other, but it ends at a vertex.
+LAST = CvxpySolver("SCIPY")
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,17 @@ class CertifiedSolution:
 
 
 def run_backend(
-    problem: IntervalLP, solver: Solver, largest_batch: int | None = None
+    problem: IntervalLP,
+    solver: Solver,
+    largest_batch: int | None = None,
+    fine: bool = False,
 ) -> LPSolution:
-    """Hand the batch to the backend that the settings name; nothing is checked here."""
+    """Hand the batch to the backend that the settings name; nothing is checked here.
+
+    largest_batch and fine: see `slots.solve`; the other backends have no use for them.
+    """
     if isinstance(solver, InteriorPoint):
-        return slots.solve(problem, solver, largest_batch)
+        return slots.solve(problem, solver, largest_batch, fine)
     if isinstance(solver, CvxpySolver):
         # CVXPY takes a second to import and few runs need it.
         from jaxinv.lp import cvxpy_backend
@@ -74,7 +82,7 @@ def _purified(
 ) -> tuple[LPSolution, Certificate]:
     """Exchange answers for the vertices they point to, where those are certified."""
     index = np.flatnonzero(which)
-    if problem.slack is not Slack.SHARED or not index.size:
+    if problem.slack is Slack.NONE or not index.size:
         return solution, certificate
     some = problem.take(index)
     vertex = to_vertex(some, solution.take(index), certificate.objective[index])
@@ -92,16 +100,23 @@ def solve_certified(
 ) -> CertifiedSolution:
     """Solve in w, z = centre + scale w, and keep an answer only with its recomputed certificate.
 
-    What the solver does not certify, from the centre or from where it came to, goes to the pool.
+    What the solver does not certify, from the centre or from where it came to, the device solver
+    tries again with fine pivots, and what is still open goes to the pool. A program with slack has
+    an optimum, so that one that the pool misses as well is given to a simplex method.
     largest_batch: see `slots.solve`.
     """
     found = _around_twice(problem, solver, centre, scale, largest_batch)
+    open_ = np.flatnonzero(~found.certified)
+    if open_.size and isinstance(solver, InteriorPoint):
+        some = problem.take(open_), solver, centre[open_], scale[open_], largest_batch
+        _adopt(found, open_, _around_twice(*some, fine=True))
     fallback = ~found.certified
-    for pool in FALLBACKS:
+    has_optimum = problem.slack is not Slack.NONE
+    for other in (*FALLBACKS, LAST) if has_optimum else FALLBACKS:
         open_ = np.flatnonzero(~found.certified)
-        if open_.size and pool != solver:
-            some = problem.take(open_), pool, centre[open_], scale[open_]
-            _adopt(found, open_, _around_twice(*some, whole=True))
+        if open_.size and other != solver:
+            left = problem.take(open_), other, centre[open_], scale[open_]
+            _adopt(found, open_, _around_twice(*left, whole=True))
     return replace(found, fallback=fallback)
 
 
@@ -112,13 +127,14 @@ def _around_twice(
     scale: Float[np.ndarray, " B"],
     largest_batch: int | None = None,
     whole: bool = False,
+    fine: bool = False,
 ) -> CertifiedSolution:
     """Solve; where the certificate fails, once more around the answer in the units of its slack.
 
     A centre far from the answer leaves too few digits for an optimum much smaller than its own
     violation, as where fewer rows are decided than there are unknowns.
     """
-    found = _around(problem, solver, centre, scale, largest_batch, whole)
+    found = _around(problem, solver, centre, scale, largest_batch, whole, fine)
     open_ = np.flatnonzero(~found.certified & np.isfinite(found.latent).all(-1))
     if problem.slack is Slack.NONE or not open_.size:
         return found
@@ -127,7 +143,7 @@ def _around_twice(
     if closer.any():
         open_, near = open_[closer], problem.take(open_[closer])
         unit = np.maximum(violation[closer], near.floor)
-        again = _around(near, solver, found.latent[open_], unit, largest_batch, whole)
+        again = _around(near, solver, found.latent[open_], unit, largest_batch, whole, fine)
         _adopt(found, open_, again)
     return found
 
@@ -139,11 +155,13 @@ def _around(
     scale: Float[np.ndarray, " B"],
     largest_batch: int | None,
     whole: bool,
+    fine: bool,
 ) -> CertifiedSolution:
     """Solve once; whole: with the far sides, which may matter after all."""
     recentred = problem.recentred(centre, scale)
     asked = recentred if whole else _near_sides(recentred)
-    solution, certificate = _judged(recentred, run_backend(asked, solver, largest_batch))
+    answer = run_backend(asked, solver, largest_batch, fine)
+    solution, certificate = _judged(recentred, answer)
     if isinstance(solver, InteriorPoint) and solver.vertex:
         solution, certificate = _purified(recentred, solution, certificate, solution.finished)
     latent = np.clip(solution.uncentred(centre, scale).latent, problem.box_lower, problem.box_upper)

@@ -51,7 +51,8 @@ class InteriorPoint:
     recentred program; an answer counts only when the certificate recomputed from it holds as well.
     steps: limit of predictor-corrector steps. correctors: centrality correctors a step, each of
     which costs two solves with the step's factor. slots: instances computed together; None chooses
-    by memory. vertex: end l_inf programs at the exact vertex, k + 1 equations with sign checks.
+    by memory. vertex: end l_inf and l1 programs at the exact vertex, the equations of its tight
+    sides with sign checks.
     single_precision_first: take the first steps in float32, for devices with slow float64.
     What is not certified goes to the Clarabel pool.
 
