@@ -1,0 +1,134 @@
+"""Newton's direction of the device solver against the whole linear system, solved densely by NumPy.
+
+A sign wrong in the elimination of the slack would only cost steps, or digits, in the solver's own
+answers; here it changes the direction.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxinv.lp.device_program import DeviceMatrix, Program, State
+from jaxinv.lp.newton import Residuals, direction_to, newton_matrix
+from jaxinv.lp.problem import Slack
+from jaxinv.lp.sides import Sides
+from jaxinv.normal_matrix import pair_products
+
+BATCH, ROWS, COLUMNS = 4, 9, 3
+WIDTH = {Slack.SHARED: 1, Slack.SEPARATE: ROWS, Slack.NONE: 0}
+SHAPES = {"lower": ROWS, "upper": ROWS, "box_lower": COLUMNS, "box_upper": COLUMNS}
+
+
+def random_step(rng, kind):
+    """Some sides missing, margins and multipliers over four decades, residuals of order one."""
+    sizes = SHAPES | {"slack": WIDTH[kind]}
+    present = {name: rng.random((BATCH, size)) < 0.8 for name, size in sizes.items()}
+    present["slack"][:] = True
+
+    def sides(draw, elsewhere):
+        return {name: np.where(here, draw(here.shape), elsewhere) for name, here in present.items()}
+
+    def positive(shape):
+        return 10.0 ** rng.uniform(-2, 2, shape)
+
+    return {
+        "matrix": rng.standard_normal((ROWS, COLUMNS)),
+        "a": positive((BATCH, ROWS)),
+        "b": positive((BATCH, ROWS)),
+        "present": present,
+        "margin": sides(positive, 1.0),
+        "multiplier": sides(positive, 0.0),
+        "aim": sides(rng.standard_normal, 0.0),
+        "residual": sides(rng.standard_normal, 0.0) | {"slack": np.zeros((BATCH, WIDTH[kind]))},
+        "latent": rng.standard_normal((BATCH, COLUMNS)),
+        "slack": rng.standard_normal((BATCH, WIDTH[kind])),
+    }
+
+
+def densely(step, kind, row):
+    """dz, dm and dy of one instance from all their equations at once, nothing eliminated.
+
+    Side by side, g the gradient in (z, s) of what the side's margin should be and r by how much it
+    misses that:
+
+        dm - g'(dz, ds) = r,     m dy + y dm = aim,     sum_sides g dy = residuals in (z, s)
+    """
+    m = WIDTH[kind]
+    w, a, b = step["matrix"], step["a"][row], step["b"][row]
+    for_rows = np.ones((ROWS, 1)) if kind is Slack.SHARED else np.eye(ROWS)[:, :m]
+    identity = np.eye(COLUMNS)
+    gradient = {
+        "lower": np.hstack([w, a[:, None] * for_rows]),
+        "upper": np.hstack([-w, b[:, None] * for_rows]),
+        "box_lower": np.hstack([identity, np.zeros((COLUMNS, m))]),
+        "box_upper": np.hstack([-identity, np.zeros((COLUMNS, m))]),
+        "slack": np.hstack([np.zeros((m, COLUMNS)), np.eye(m)]),
+    }
+    here = {name: np.flatnonzero(step["present"][name][row]) for name in gradient}
+
+    def listed(values):
+        return np.concatenate([values[name][row][here[name]] for name in gradient])
+
+    g = np.concatenate([gradient[name][here[name]] for name in gradient])
+    margin, multiplier = np.diag(listed(step["margin"])), np.diag(listed(step["multiplier"]))
+    count, unknowns = len(g), COLUMNS + m
+    none, one = np.zeros((count, count)), np.eye(count)
+    system = np.block(
+        [
+            [-g, one, none],
+            [np.zeros((count, unknowns)), multiplier, margin],
+            [np.zeros((unknowns, unknowns)), np.zeros((unknowns, count)), g.T],
+        ]
+    )
+    right = np.r_[
+        listed(step["residual"]), listed(step["aim"]), step["latent"][row], step["slack"][row]
+    ]
+    solution = np.linalg.solve(system, right)
+    changes = {"latent": solution[:COLUMNS]}
+    for part, start in (("margin", unknowns), ("multiplier", unknowns + count)):
+        ends = np.cumsum([start, *(len(index) for index in here.values())])
+        for i, (name, index) in enumerate(here.items()):
+            changes[part, name] = np.zeros(len(step["present"][name][row]))
+            changes[part, name][index] = solution[ends[i] : ends[i + 1]]
+    return changes
+
+
+@pytest.mark.parametrize("kind", Slack)
+def test_the_direction_solves_every_equation(kind):
+    step = random_step(np.random.default_rng(0), kind)
+    with jax.enable_x64(True):
+
+        def on_device(name):
+            return Sides(**{side: jnp.asarray(v) for side, v in step[name].items()})
+
+        rows = jnp.asarray(step["matrix"])
+        matrix = DeviceMatrix(rows, pair_products(rows))
+        zero = jnp.zeros(BATCH, bool)
+        program = Program(
+            ends=on_device("aim"),  # no part of a direction
+            present=on_device("present"),
+            lower_slack=jnp.asarray(step["a"]),
+            upper_slack=jnp.asarray(step["b"]),
+            cost=jnp.zeros((BATCH, COLUMNS)),
+            floor=jnp.ones(BATCH),
+        )
+        state = State(
+            jnp.zeros((BATCH, COLUMNS)),
+            on_device("margin"),
+            on_device("multiplier"),
+            jnp.zeros(BATCH, jnp.int32),
+            zero,
+            zero,
+        )
+        residuals = Residuals(
+            on_device("residual"), jnp.asarray(step["latent"]), jnp.asarray(step["slack"])
+        )
+        newton = newton_matrix(matrix, program, state, kind)
+        found = direction_to(matrix, program, state, residuals, newton, kind, on_device("aim"))
+    for row in range(BATCH):
+        expected = densely(step, kind, row)
+        np.testing.assert_allclose(found.latent[row], expected.pop("latent"), rtol=1e-8)
+        for (part, side), change in expected.items():
+            ours = getattr(getattr(found, part), side)[row]
+            np.testing.assert_allclose(ours, change, rtol=1e-7, err_msg=f"{part} {side}")
