@@ -37,7 +37,8 @@ def run(generator_name: str, console: Console) -> None:
         console.print(line, highlight=False)
     console.print(
         f"Expansion n_i / n_(i-1): the paper asks ReLU layers for {NOISELESS} without noise "
-        f"and {NOISY:g} under noise."
+        f"and {NOISY:g} under noise.",
+        highlight=False,
     )
 
 
