@@ -71,33 +71,44 @@ def furthest(here, values, changes):
     return min(1.0, 0.995 * min(down, default=np.inf))
 
 
-def mehrotra(step, kind, row):
-    """The direction of a predictor-corrector step (Mehrotra 1992) and its two lengths."""
+def predictor_corrector(step, kind, row, correctors):
+    """The direction of one step (Mehrotra 1992; Gondzio 1996) and its two lengths."""
     m, y, here = (
         {n: step[part][n][row] for n in SIDES} for part in ("margin", "multiplier", "present")
     )
 
     def towards(aim):
-        padded = {n: np.where(here[n], aim[n], 0.0)[None] for n in SIDES}
-        one = step | {"aim": {n: np.repeat(padded[n], BATCH, 0) for n in SIDES}}
-        found = densely(one, kind, row)
-        lengths = (
-            furthest(here, m, found["margin"]),
-            furthest(here, y, found["multiplier"]),
-        )
-        return found, lengths
+        # `densely` reads one row of a batch.
+        found = densely(step | {"aim": {n: {row: aim[n]} for n in SIDES}}, kind, row)
+        return found, (furthest(here, m, found["margin"]), furthest(here, y, found["multiplier"]))
 
     count = sum(here[n].sum() for n in SIDES)
     mean = sum((m[n] * y[n]).sum() for n in SIDES) / count
-    predictor, (primal, dual) = towards({n: -m[n] * y[n] for n in SIDES})
-    dm, dy = predictor["margin"], predictor["multiplier"]
-    after = sum(((m[n] + primal * dm[n]) * (y[n] + dual * dy[n])).sum() for n in SIDES) / count
+
+    def products(change, primal, dual):
+        dm, dy = change["margin"], change["multiplier"]
+        return {n: (m[n] + primal * dm[n]) * (y[n] + dual * dy[n]) for n in SIDES}
+
+    predictor, lengths = towards({n: -m[n] * y[n] for n in SIDES})
+    after = sum(values.sum() for values in products(predictor, *lengths).values()) / count
     target = (after / mean) ** 3 * mean
-    return towards({n: target - m[n] * y[n] - dm[n] * dy[n] for n in SIDES})
+    dm, dy = predictor["margin"], predictor["multiplier"]
+    aim = {n: target - m[n] * y[n] - dm[n] * dy[n] for n in SIDES}
+    change, lengths = towards(aim)
+    for _ in range(correctors):
+        # Products that a step longer by a tenth would lead out of [target / 10, 10 target].
+        there = products(change, *(min(length + 0.1, 1.0) for length in lengths))
+        back = {n: np.clip(there[n], 0.1 * target, 10 * target) - there[n] for n in SIDES}
+        trial = {n: aim[n] + np.maximum(back[n], -10 * target) for n in SIDES}
+        other, longer = towards(trial)
+        if sum(longer) >= sum(lengths) + 0.01:
+            change, aim, lengths = other, trial, longer
+    return change, lengths
 
 
 @pytest.mark.parametrize("kind", Slack)
-def test_a_step_is_mehrotras(kind):
+@pytest.mark.parametrize("correctors", [0, 2])
+def test_a_step_is_mehrotras_with_gondzios_correctors(kind, correctors):
     program = programs(np.random.default_rng(11), kind, BATCH)
     with jax.enable_x64(True):
         matrix, device = on_device(program)
@@ -108,10 +119,10 @@ def test_a_step_is_mehrotras(kind):
             latent = np.asarray(state.latent)
             step = equations(program, kind, latent, margin, multiplier)
             # A limit of one step: the second is not kept.
-            state = interior_point.advance(matrix, device, state, BATCH, 1e-9, kind, 0, 1)
+            state = interior_point.advance(matrix, device, state, BATCH, 1e-9, kind, correctors, 1)
             assert np.asarray(state.stuck).all() and (np.asarray(state.steps) == 1).all()
             for row in range(BATCH):
-                change, (primal, dual) = mehrotra(step, kind, row)
+                change, (primal, dual) = predictor_corrector(step, kind, row, correctors)
                 expected = latent[row] + primal * change["latent"]
                 np.testing.assert_allclose(np.asarray(state.latent)[row], expected, rtol=1e-7)
                 for part, length in (("margin", primal), ("multiplier", dual)):
@@ -143,9 +154,9 @@ def test_the_distance_is_measured_as_the_certificate_measures(kind, largest):
     left = left_over * rng.uniform(1, 2, (BATCH, COLUMNS)) * rng.choice([-1, 1], COLUMNS)
     box = np.full(COLUMNS, 1.0)
     if largest == "way to the box":
-        # In column 2 rounding, which a far box must not blow up.
-        left[:, 2], box[:] = 1e-11, 1e3
-        box[2] = 1e13
+        # Far boxes: column 2 is left with rounding, which they must not blow up, column 3 not.
+        left[:, 2:4], box[:] = (1e-11, 1e-8), 1e3
+        box[2:4] = 1e13
     with jax.enable_x64(True):
         matrix, device = on_device(program)
         state = interior_point.start(matrix, device, kind)
