@@ -28,7 +28,7 @@ def run(generator_name: str, console: Console) -> None:
             str(layer.activation),
             "yes" if np.asarray(layer.bias).any() else "no",
             f"{layer.expansion:.2f}",
-            f"{rank} of {layer.width_in}",
+            "full" if full else f"{rank} of {layer.width_in}",
             f"{singular[0] / singular[-1]:.3g}" if full else "singular",
         )
         expectations.append(f"Layer {number}: {expectation(layer, full)}.")
