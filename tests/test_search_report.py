@@ -28,10 +28,20 @@ def test_a_last_layer_that_contracts_is_not_peeled():
     found = jaxinv.invert(generator, x)
     search = found.search
     assert not np.asarray(search.peeled).any()
-    assert set(np.asarray(search.start).tolist()) <= {Start.RANDOM, Start.SOFTENED, Start.NEARBY}
+    starts = set(np.asarray(search.start).tolist())
+    assert Start.SOFTENED in starts and starts <= {Start.RANDOM, Start.SOFTENED, Start.NEARBY}
     reproduced = np.asarray(search.ending) == Ending.REPRODUCED
     small = np.asarray(found.residual) <= 1e-6 * np.linalg.norm(x, axis=-1)
     assert reproduced.tolist() == small.tolist() and reproduced.sum() >= 7
+
+
+def test_behind_a_middle_layer_that_contracts_a_prefix_is_solved_first():
+    generator, _, x = planted((8, 40, 20, 100), rows=3)
+    search = jaxinv.invert(generator, x).search
+    assert np.asarray(search.start).tolist() == [Start.PREFIX] * 3
+    assert np.asarray(search.peeled).tolist() == [1] * 3
+    assert (np.asarray(search.prefix_runs) >= 1).all()
+    assert np.asarray(search.ending).tolist() == [Ending.REPRODUCED] * 3
 
 
 def test_what_is_not_reproduced_ends_by_agreement_or_with_its_budget():
@@ -63,6 +73,7 @@ def test_restarts_report_too_and_layerwise_methods_have_their_layers():
     generator, _, x = planted((6, 30, 100))
     lm = jaxinv.invert(generator, x, jaxinv.LevenbergMarquardt(restarts=3))
     assert np.asarray(lm.search.runs).tolist() == [3] * 8
+    assert np.asarray(lm.search.start).tolist() == [Start.RANDOM] * 8
     exact = jaxinv.invert(generator, x, "exact", refine="lm")
     assert exact.search is None and len(exact.layers) == 2
     assert "runs" not in repr(exact)

@@ -28,7 +28,7 @@ def run(generator_name: str, console: Console) -> None:
             str(layer.activation),
             "yes" if np.asarray(layer.bias).any() else "no",
             f"{layer.expansion:.2f}",
-            f"{rank} of {layer.width_in}",
+            "full" if full else f"{rank} of {layer.width_in}",
             f"{singular[0] / singular[-1]:.3g}" if full else "singular",
         )
         expectations.append(f"Layer {number}: {expectation(layer, full)}.")
@@ -37,7 +37,8 @@ def run(generator_name: str, console: Console) -> None:
         console.print(line, highlight=False)
     console.print(
         f"Expansion n_i / n_(i-1): the paper asks ReLU layers for {NOISELESS} without noise "
-        f"and {NOISY:g} under noise."
+        f"and {NOISY:g} under noise.",
+        highlight=False,
     )
 
 

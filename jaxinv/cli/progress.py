@@ -57,7 +57,9 @@ class Lines:
             self._tell()
 
     def end(self) -> None:
-        self._tell()
+        # Where nothing was left to do there is no rate, and nothing to count.
+        if self._before < self._rows:
+            self._tell()
 
     def _tell(self) -> None:
         self._told = time.time()

@@ -67,7 +67,6 @@ def _descend(program: LayerProgram, best: Best, open_: np.ndarray, must: bool) -
         centre = program.centre(which, best.tolerance[which])
         solution = program.solve_from(problem, which, centre, best.tolerance[which])
         best.asked[which] += 1
-        best.uncertified[which] += ~solution.certified
         residual = l1_residual(rows, np.nan_to_num(solution.latent))
         residual = np.where(solution.certified, residual, np.inf)
         if must and number == 0:

@@ -27,8 +27,9 @@ def l1_residual(rows: Rows, z: Float[np.ndarray, "B k"]) -> Float[np.ndarray, " 
 
 
 def l2_residual(rows: Rows, z: Float[np.ndarray, "B k"]) -> Float[np.ndarray, " B"]:
-    """||omega (phi(u) - x)||_2."""
-    return np.linalg.norm(rows.row_weight * (rows.output(z) - rows.x), axis=-1)
+    """||omega (phi(u) - x)||_2, infinite where the square overflows."""
+    with np.errstate(over="ignore"):
+        return np.linalg.norm(rows.row_weight * (rows.output(z) - rows.x), axis=-1)
 
 
 class Objective(NamedTuple):
@@ -46,15 +47,13 @@ RELAXED = Objective(relaxed_rows, l2_residual)
 class Best:
     """The best answer so far, one entry an observation (written in place, row by row).
 
-    residual: infinite before the first answer. asked: programs. uncertified: programs whose answer
-    failed its certificate.
+    residual: infinite before the first answer. asked: programs.
     """
 
     latent: Float[np.ndarray, "B k"]
     tolerance: Float[np.ndarray, " B"]
     residual: Float[np.ndarray, " B"]
     asked: Int[np.ndarray, " B"]
-    uncertified: Int[np.ndarray, " B"]
 
     @classmethod
     def none(cls, program: LayerProgram) -> "Best":
@@ -63,7 +62,6 @@ class Best:
             np.full((batch, program.layer.width_in), np.nan),
             np.full(batch, np.nan),
             np.full(batch, np.inf),
-            np.zeros(batch, np.int64),
             np.zeros(batch, np.int64),
         )
 
@@ -81,8 +79,8 @@ class Best:
         return better
 
     def finish(self, exhausted: Bool[np.ndarray, " B"]) -> Accepted:
-        """The answers kept; a row without one has failed if an answer of its was not certified."""
-        failed = ~np.isfinite(self.residual) & ~exhausted & (self.uncertified > 0)
+        """The answers kept; a row that asked and has none failed (not certified, or overflow)."""
+        failed = ~np.isfinite(self.residual) & ~exhausted & (self.asked > 0)
         return Accepted(self.latent, self.tolerance, failed, exhausted, self.asked)
 
 
@@ -97,7 +95,6 @@ def try_tolerances(
     """Solve all of them in one call, keep the best; returns residuals, infinite without answer."""
     solution = program.solve(objective.build, which, tolerance, together)
     np.add.at(best.asked, which, 1)
-    np.add.at(best.uncertified, which, ~solution.certified)
     residual = objective.residual(program.rows.take(which), np.nan_to_num(solution.latent))
     residual = np.where(solution.certified, residual, np.inf)
     best.offer(which, tolerance, residual, solution.latent)
