@@ -10,10 +10,11 @@ from dense_newton import densely
 from test_interior_point import COLUMNS, programs
 
 from jaxinv.lp import interior_point, slots
-from jaxinv.lp.newton import Residuals
+from jaxinv.lp.newton import Residuals, least_pivot
 from jaxinv.lp.problem import Slack
 
 BATCH = 4
+PIVOT = least_pivot(np.dtype(float), fine=False)
 BOX_SIDES = ("box_lower", "box_upper")
 SIDES = ("lower", "upper", *BOX_SIDES, "slack")
 
@@ -119,7 +120,9 @@ def test_a_step_is_mehrotras_with_gondzios_correctors(kind, correctors):
             latent = np.asarray(state.latent)
             step = equations(program, kind, latent, margin, multiplier)
             # A limit of one step: the second is not kept.
-            state = interior_point.advance(matrix, device, state, BATCH, 1e-9, kind, correctors, 1)
+            state = interior_point.advance(
+                matrix, device, state, BATCH, 1e-9, PIVOT, kind, correctors, 1
+            )
             assert np.asarray(state.stuck).all() and (np.asarray(state.steps) == 1).all()
             for row in range(BATCH):
                 change, (primal, dual) = predictor_corrector(step, kind, row, correctors)

@@ -11,12 +11,13 @@ import pytest
 from dense_newton import densely
 
 from jaxinv.lp.device_program import DeviceMatrix, Program, State
-from jaxinv.lp.newton import Residuals, direction_to, newton_matrix
+from jaxinv.lp.newton import Residuals, direction_to, least_pivot, newton_matrix
 from jaxinv.lp.problem import Slack
 from jaxinv.lp.sides import Sides
 from jaxinv.normal_matrix import pair_products
 
 BATCH, ROWS, COLUMNS = 4, 9, 3
+PIVOT = least_pivot(np.dtype(float), fine=False)
 WIDTH = {Slack.SHARED: 1, Slack.SEPARATE: ROWS, Slack.NONE: 0}
 SHAPES = {"lower": ROWS, "upper": ROWS, "box_lower": COLUMNS, "box_upper": COLUMNS}
 
@@ -76,7 +77,7 @@ def test_the_direction_solves_every_equation(kind):
     step = random_step(np.random.default_rng(0), kind)
     with jax.enable_x64(True):
         matrix, program, state, residuals, aim = on_device(step)
-        newton = newton_matrix(matrix, program, state, kind)
+        newton = newton_matrix(matrix, program, state, PIVOT, kind)
         found = direction_to(matrix, program, state, residuals, newton, kind, aim)
     for row in range(BATCH):
         expected = densely(step, kind, row)
@@ -93,11 +94,11 @@ def test_a_factor_slightly_wrong_is_refined_against_the_matrix(kind):
     step = random_step(rng, kind)
     with jax.enable_x64(True):
         matrix, program, state, residuals, aim = on_device(step)
-        newton = newton_matrix(matrix, program, state, kind)
+        newton = newton_matrix(matrix, program, state, PIVOT, kind)
         wrong = jax.tree.map(
             lambda y: y * (1.0 + 1e-3 * rng.uniform(-1, 1, y.shape)), state.multiplier
         )
-        other = newton_matrix(matrix, program, state._replace(multiplier=wrong), kind)
+        other = newton_matrix(matrix, program, state._replace(multiplier=wrong), PIVOT, kind)
         mixed = newton._replace(unit=other.unit, factor=other.factor)
         found = direction_to(matrix, program, state, residuals, mixed, kind, aim)
     for row in range(BATCH):
