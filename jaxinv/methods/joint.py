@@ -49,9 +49,10 @@ class Auto:
     of `LevenbergMarquardt`.
 
     Work stops when the observation is reproduced to `tolerance` (relative residual) or to the
-    stated noise, or when `agreement` runs have ended in the lowest minimum known; behind a last
-    ReLU only where some entry is negative, as otherwise nothing shows noise: state `noise=` for
-    observations that were clipped or rounded, or the whole budget is spent on them.
+    stated noise, when the residual is what the last layer alone shows of noise, or when `agreement`
+    runs have ended in the lowest minimum known; behind a last ReLU the latter only where some entry
+    is negative: state `noise=` for observations that were clipped or rounded, or the whole budget
+    may be spent on them.
 
     >>> g = jaxinv.Generator.from_layers([([[1.0, 1.0]], None, "identity")])
     >>> r = jaxinv.invert(g, [2.0], jaxinv.Auto(preimage="minimum-norm"))
