@@ -29,7 +29,7 @@ def test_the_run_ends_in_the_minimum_scipy_finds_from_there(generator, sd):
     latent, x = noisy(generator, sd, rows=8)
     start = latent + 0.01
     with jax.enable_x64(True):
-        ends = gauss_newton(generator, x, start)
+        ends = gauss_newton(generator, x, start, len(x))
     assert ends.converged.all()
     image = np.asarray(generator(ends.latent))
     np.testing.assert_allclose(ends.loss, ((image - x) ** 2).sum(1), rtol=1e-9)
@@ -45,10 +45,44 @@ def test_the_run_ends_in_the_minimum_scipy_finds_from_there(generator, sd):
 def test_a_row_keeps_its_bits_whatever_stands_beside_it():
     latent, x = noisy(LEAKY, 1e-3, rows=70)
     with jax.enable_x64(True):
-        together = gauss_newton(LEAKY, x, latent + 0.1)
+        together = gauss_newton(LEAKY, x, latent + 0.1, 70)
         order = np.random.default_rng(3).permutation(70)
-        mixed = gauss_newton(LEAKY, x[order], latent[order] + 0.1)
+        mixed = gauss_newton(LEAKY, x[order], latent[order] + 0.1, 70)
     np.testing.assert_array_equal(together.latent[order], mixed.latent)
+
+
+@pytest.mark.parametrize("rows", [10, 70])
+def test_spoiled_neighbours_change_no_bit(rows):
+    _, x = noisy(LEAKY, 1e-3, rows)
+    spoiled = x.copy()
+    spoiled[3], spoiled[4], spoiled[5], spoiled[6, :50] = np.nan, 0.0, 1e300, 10.0
+    alone, beside = (jaxinv.invert(LEAKY, observed) for observed in (x, spoiled))
+    others = np.delete(np.arange(rows), [3, 4, 5, 6])
+    np.testing.assert_array_equal(alone.latent[others], beside.latent[others])
+    np.testing.assert_array_equal(alone.search.ending[others], beside.search.ending[others])
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-20, 1e20, 1e150])
+def test_the_unit_of_the_observation_does_not_matter(scale):
+    """LEAKY has no bias: G(s z) = s G(z)."""
+    _, x = noisy(LEAKY, 1e-3, rows=10)
+    plain, scaled = jaxinv.invert(LEAKY, x), jaxinv.invert(LEAKY, scale * x)
+    np.testing.assert_allclose(np.asarray(scaled.latent) / scale, plain.latent, rtol=0, atol=1e-8)
+    np.testing.assert_array_equal(scaled.search.ending, plain.search.ending)
+
+
+def test_a_matrix_that_cannot_be_factored_ends_no_run_in_a_minimum():
+    """Two equal columns: N is singular, every step NaN."""
+    w = np.array(LEAKY.layers[0].weight)
+    w[:, 1] = w[:, 0]
+    generator = jaxinv.Generator.from_layers(
+        [(w, None, "leaky_relu:0.3"), (LEAKY.layers[1].weight, None, "leaky_relu:0.3")]
+    )
+    latent, x = noisy(generator, 1e-3, rows=8)
+    with jax.enable_x64(True):
+        ends = gauss_newton(generator, x, np.zeros(latent.shape), 8)
+    solved = np.asarray(jaxinv.invert(generator, x, "lm").residual) ** 2
+    assert (ends.loss[ends.converged] <= solved[ends.converged] * (1 + 1e-3)).all()
 
 
 @pytest.mark.parametrize("generator", [LEAKY, RELU], ids=["leaky", "relu"])
@@ -88,7 +122,7 @@ def test_noise_passes_and_what_the_net_cannot_make_does_not():
         passed = []
         for observed in (x, spoiled):
             found = unrolled(LEAKY, observed)
-            ends = gauss_newton(LEAKY, observed, found.latent)
+            ends = gauss_newton(LEAKY, observed, found.latent, rows)
             low, high = noise_losses(found.noise, 200 - 6)
             passed.append((ends.loss >= low) & (ends.loss <= high))
     assert passed[0].mean() >= 0.98

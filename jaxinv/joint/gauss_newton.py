@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 from jaxinv import cholesky
 from jaxinv.generator import Generator, chained
 
-BLOCK = 64  # rows computed together
+BLOCK, LANE = 64, 8  # most rows computed together, and of what their number is a multiple
 RENEWALS, CHORD = 8, 5  # matrices, and steps with each
 SMALL_PROMISE = 1e-12  # of the loss, by the next step: where a run ends in a cell
 SMALL_DECREASE = 1e-6  # of the loss, by all steps with a new matrix: where it ends at a kink
@@ -33,12 +33,19 @@ class Ends(NamedTuple):
 
 
 def gauss_newton(
-    generator: Generator, observation: Float[np.ndarray, "B n"], start: Float[np.ndarray, "B k"]
+    generator: Generator,
+    observation: Float[np.ndarray, "B n"],
+    start: Float[np.ndarray, "B k"],
+    batch: int,
 ) -> Ends:
-    """Run every row to its minimum, in blocks of one shape; for fully observed rows."""
+    """Run every row to its minimum; for fully observed rows.
+
+    batch: of how many rows these are some. It decides the shape of the blocks, so that a row's bits
+    do not depend on which others are run.
+    """
     latent, loss = start.copy(), np.full(len(start), np.inf)
     converged = np.zeros(len(start), bool)
-    size = min(BLOCK, len(start))
+    size = min(BLOCK, -(-batch // LANE) * LANE)
     for _ in range(RENEWALS):
         # A block works as long as its slowest row: the rows left are packed together again.
         left = np.flatnonzero(~converged)
@@ -58,12 +65,13 @@ def gauss_newton(
 
 
 class _State(NamedTuple):
-    """trial: the point looked at next. step: what led there. The others: the best point's."""
+    """trial: the point looked at next. step: what led there. sound: it was finite, every time."""
 
     latent: Array
     loss: Array
     trial: Array
     step: Array
+    sound: Array
     converged: Array
 
 
@@ -86,14 +94,17 @@ def _renewed(
         loss = (residual**2).sum(-1)
         falls = loss <= state.loss
         gradient = _pulled_back(generator, slopes, residual)
-        scaled = (unit * gradient).astype(jnp.float32)
-        newton = -(unit * cholesky.solve(factor, scaled)).astype(loss.dtype)
+        scaled = unit * gradient
+        # Its size may be beyond single precision.
+        size = jnp.maximum(jnp.abs(scaled).max(-1, keepdims=True), 1e-300)
+        newton = -size * unit * cholesky.solve(factor, (scaled / size).astype(jnp.float32))
         promised = -(gradient * newton).sum(-1)
         end = falls & jnp.isfinite(loss) & (jnp.abs(promised) <= SMALL_PROMISE * loss)
         step = jnp.where(falls[:, None], newton, state.step / 2.0)
         latent = jnp.where(falls[:, None], state.trial, state.latent)
         loss = jnp.where(falls, loss, state.loss)
-        new = _State(latent, loss, latent + step, step, state.converged | end)
+        sound = state.sound & jnp.isfinite(newton).all(-1)
+        new = _State(latent, loss, latent + step, step, sound, state.converged | end)
         return jax.tree.map(
             lambda a, b: jnp.where(state.converged.reshape(-1, *[1] * (a.ndim - 1)), b, a),
             new,
@@ -101,9 +112,10 @@ def _renewed(
         )
 
     none = jnp.zeros(len(start), bool)
-    first = _State(start, best, start, jnp.zeros_like(start), none)
+    first = _State(start, best, start, jnp.zeros_like(start), ~none, none)
     last: _State = jax.lax.fori_loop(0, CHORD, chord, first)
-    stalled = jnp.isfinite(last.loss) & (best - last.loss <= SMALL_DECREASE * last.loss)
+    stalled = last.sound & (best - last.loss <= SMALL_DECREASE * last.loss)
+    stalled &= jnp.isfinite(last.loss)
     return last.latent, last.loss, last.converged | stalled
 
 

@@ -179,7 +179,7 @@ def _from_unrolling(problem: Problem, best: Best) -> None:
     square = problem.weight[rows, 0] ** 2
     low, high = noise_losses(found.noise, x.shape[1] - problem.generator.latent_size)
     best.noise_low[rows], best.noise_high[rows] = square * low[rows], square * high[rows]
-    ends = gauss_newton(problem.generator, x[rows], found.latent[rows])
+    ends = gauss_newton(problem.generator, x[rows], found.latent[rows], len(x))
     loss = square * ends.loss
     inside = ((ends.latent >= problem.box.low) & (ends.latent <= problem.box.high)).all(-1)
     noise = (loss >= best.noise_low[rows]) & (loss <= best.noise_high[rows])
