@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", help="those whose name begins so; all by default")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
-    count = 4 if arguments.quick else 19
+    count = 2 if arguments.quick else 19
     nets = {
         f"{'-'.join(map(str, widths))} {activation}": jaxinv.Generator.random(
             widths, seed=0, activation=activation
