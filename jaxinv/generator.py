@@ -219,12 +219,17 @@ def forward(generator: Generator, z: Array) -> Array:
 
 def jacobian(generator: Generator, z: Array) -> Array:
     """D_d W_d ... D_1 W_1 at z, for use inside a traced computation."""
+    return chained(generator, passed(generator, z)[1])
+
+
+def passed(generator: Generator, z: Array) -> tuple[Array, list[Array]]:
+    """G(z) and the slopes phi_i'(u_i) of every layer, for use inside a traced computation."""
     slopes = []
     for layer in generator.layers:
         u = layer.preactivation(z)
         slopes.append(layer.activation.derivative(u))
         z = layer.activation(u)
-    return chained(generator, slopes)
+    return z, slopes
 
 
 def chained(

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxinv import cholesky
-from jaxinv.generator import Generator, chained
+from jaxinv.generator import Generator, chained, passed
 
 BLOCK, LANE = 64, 8  # most rows computed together, and of what their number is a multiple
 RENEWALS, CHORD = 8, 5  # matrices, and steps with each
@@ -83,13 +83,13 @@ def _renewed(
     best: Float[Array, " S"],
 ) -> tuple[Array, Array, Array]:
     """CHORD steps from the start, whose loss was `best`: latent, loss, and whether a run ended."""
-    jacobian = chained(generator, _passed(generator, start)[1], jnp.float32)
+    jacobian = chained(generator, passed(generator, start)[1], jnp.float32)
     normal = jnp.matmul(jacobian.mT, jacobian, precision="highest")
     unit = 1.0 / jnp.sqrt(jnp.diagonal(normal, axis1=-2, axis2=-1))
     factor = cholesky.factor(unit[:, :, None] * normal * unit[:, None, :])
 
     def chord(_: Array, state: _State) -> _State:
-        value, slopes = _passed(generator, state.trial)
+        value, slopes = passed(generator, state.trial)
         residual = value - x
         loss = (residual**2).sum(-1)
         falls = loss <= state.loss
@@ -117,16 +117,6 @@ def _renewed(
     stalled = last.sound & (best - last.loss <= SMALL_DECREASE * last.loss)
     stalled &= jnp.isfinite(last.loss)
     return last.latent, last.loss, last.converged | stalled
-
-
-def _passed(generator: Generator, z: Array) -> tuple[Array, list[Array]]:
-    """G(z), and phi_i'(u_i) of every layer."""
-    slopes = []
-    for layer in generator.layers:
-        u = layer.preactivation(z)
-        slopes.append(layer.activation.derivative(u))
-        z = layer.activation(u)
-    return z, slopes
 
 
 def _pulled_back(generator: Generator, slopes: list[Array], residual: Array) -> Array:

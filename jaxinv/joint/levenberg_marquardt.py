@@ -62,6 +62,10 @@ class Box(NamedTuple):
     low: Float[Array, " k"]
     high: Float[Array, " k"]
 
+    def holds(self, latent: Float[np.ndarray, "B k"]) -> Bool[np.ndarray, " B"]:
+        """Which latents lie inside."""
+        return np.asarray(((latent >= self.low) & (latent <= self.high)).all(-1))
+
 
 def idle(lanes: int, generator: Generator) -> Lanes:
     """Lanes that hold no run yet."""

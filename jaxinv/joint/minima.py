@@ -155,8 +155,7 @@ def settle(problem: Problem, best: Best, latent: Float[np.ndarray, "B k"]) -> No
     misfit = np.where(problem.weight > 0, problem.weight * (image - problem.observation), 0.0)
     with np.errstate(over="ignore"):
         loss = (misfit**2).sum(-1)
-    inside = ((latent >= problem.box.low) & (latent <= problem.box.high)).all(-1)
-    done = best.open & np.asarray(inside) & (loss <= (ROUNDED * best.size) ** 2)
+    done = best.open & problem.box.holds(latent) & (loss <= (ROUNDED * best.size) ** 2)
     best.latent[done], best.loss[done], best.converged[done] = latent[done], loss[done], True
     best.start[done], best.hits[done] = Start.LAYERWISE, 1
     best.peeled[done] = problem.generator.depth

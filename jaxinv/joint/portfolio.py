@@ -181,9 +181,8 @@ def _from_unrolling(problem: Problem, best: Best) -> None:
     best.noise_low[rows], best.noise_high[rows] = square * low[rows], square * high[rows]
     ends = gauss_newton(problem.generator, x[rows], found.latent[rows], len(x))
     loss = square * ends.loss
-    inside = ((ends.latent >= problem.box.low) & (ends.latent <= problem.box.high)).all(-1)
     noise = (loss >= best.noise_low[rows]) & (loss <= best.noise_high[rows])
-    kept = np.asarray(inside) & ends.converged & (noise | (loss <= best.limit[rows]))
+    kept = problem.box.holds(ends.latent) & ends.converged & (noise | (loss <= best.limit[rows]))
     starts = Starts(rows[kept], found.latent[rows[kept]], np.zeros(kept.sum()))
     runs = Runs(ends.latent[kept], loss[kept], np.zeros(kept.sum(), np.int64), ends.converged[kept])
     best.keep(starts, runs, Start.LAYERWISE)

@@ -21,7 +21,7 @@ from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import quick_centre
 
 REFINEMENTS = 2
-CONSISTENT = 1e-9  # of the target: a larger misfit of a layer is noise, not rounding
+CONSISTENT = 1e-9  # of the target: a larger misfit of the last layer is noise, not rounding
 # Noise of a ReLU's inactive rows is as likely positive as negative: what is to pass for active
 # stands this many times above the largest negative excursion.
 CLEARLY_ACTIVE = 2.0
@@ -30,20 +30,18 @@ CLEARLY_ACTIVE = 2.0
 class Unrolled(NamedTuple):
     """latent: (B, k), finite, zeros where not usable. noise: what the last layer shows of it.
 
-    usable: (B,), every ReLU layer's W_I of full column rank beyond doubt. consistent: (B,), usable,
-    and every layer's equations hold to rounding.
+    usable: (B,), every ReLU layer's W_I of full column rank beyond doubt.
     """
 
     latent: Float[np.ndarray, "B k"]
     usable: Bool[np.ndarray, " B"]
-    consistent: Bool[np.ndarray, " B"]
     noise: OuterNoise
 
 
 def unrolled(generator: Generator, x: Float[np.ndarray, "B n"]) -> Unrolled:
     """Estimate the latent of fully observed rows."""
     hidden, noise = x, None
-    usable = consistent = np.ones(len(x), bool)
+    usable = np.ones(len(x), bool)
     for layer in reversed(generator.layers):
         relu = layer.activation.kind == "relu"
         threshold = ROUNDING * np.abs(hidden).max(-1)
@@ -58,16 +56,15 @@ def unrolled(generator: Generator, x: Float[np.ndarray, "B n"]) -> Unrolled:
             latent = _shared(layer.weight, rows)
         usable = usable & np.isfinite(latent).all(-1)
         latent = np.where(usable[:, None], latent, 0.0)
-        target = np.asarray(rows.target)
-        misfit = latent @ np.asarray(layer.weight).T - target
-        misfit = np.where(rows.active, misfit, 0.0)
-        small = np.linalg.norm(misfit, axis=1) <= CONSISTENT * np.linalg.norm(target, axis=1)
-        consistent = consistent & usable & small
         if noise is None:
-            noise = outer_noise(layer, rows, misfit, usable & ~consistent)
+            target = np.asarray(rows.target)
+            misfit = latent @ np.asarray(layer.weight).T - target
+            misfit = np.where(rows.active, misfit, 0.0)
+            small = np.linalg.norm(misfit, axis=1) <= CONSISTENT * np.linalg.norm(target, axis=1)
+            noise = outer_noise(layer, rows, misfit, usable & ~small)
         hidden = latent
     assert noise is not None
-    return Unrolled(hidden, usable, consistent, noise)
+    return Unrolled(hidden, usable, noise)
 
 
 def operations(generator: Generator) -> float:
