@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib import import_module
 from itertools import pairwise
 from typing import Any
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+from scipy.linalg import solve_triangular
 
 from jaxinv.activation import Activation
 
@@ -62,6 +63,16 @@ class Layer:
 
     def __call__(self, z: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
         return self.activation(self.preactivation(z))
+
+    @cached_property
+    def pseudo_inverse(self) -> Float[np.ndarray, "k n"]:
+        """W^+ = R^-1 Q' of W = Q R, computed once and kept; NaN where R is singular."""
+        basis, upper = np.linalg.qr(np.asarray(self.weight))
+        try:
+            inverse: np.ndarray = solve_triangular(upper, basis.T, check_finite=False)
+        except np.linalg.LinAlgError:
+            inverse = np.full(basis.T.shape, np.nan)
+        return inverse
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["layers"], meta_fields=[])

@@ -103,7 +103,8 @@ def test_the_last_layer_alone_shows_the_noise(generator):
         on = active[row]
         found = np.linalg.lstsq(w[on], target[row, on], rcond=None)[0]
         misfit[row, on] = w[on] @ found - target[row, on]
-    noise = outer_noise(layer, which, misfit, np.ones(rows, bool))
+    with jax.enable_x64(True):
+        noise = outer_noise(layer, which, misfit, np.ones(rows, bool))
     ratio = noise.variance / sd**2
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(rows) + 0.01
     np.testing.assert_allclose(ratio.var(), np.mean(2 / noise.degrees), rtol=0.2)

@@ -13,8 +13,10 @@ Fisher's F distribution lets two estimates of one variance differ: a test of lac
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 from scipy.special import fdtri
 
 from jaxinv.generator import Layer
@@ -45,13 +47,22 @@ def outer_noise(
         active = np.asarray(rows.active).sum(-1)
         trace = degrees = np.maximum(active - layer.width_in, 0).astype(float)
     else:
-        basis, _ = np.linalg.qr(np.asarray(layer.weight))
-        left = np.eye(layer.width) - basis @ basis.T
-        amplified = 1.0 / np.maximum(np.asarray(rows.weight), 1e-300) ** 2
-        trace = amplified @ np.diag(left)
-        degrees = trace**2 / ((amplified @ left**2) * amplified).sum(-1)
+        freedom = _freedom(layer.weight, layer.pseudo_inverse, rows.weight)
+        trace, degrees = (np.asarray(part) for part in freedom)
     variance = (misfit**2).sum(-1) / np.maximum(trace, 1.0)
     return OuterNoise(variance, np.where(wanted, degrees, 0.0))
+
+
+@jax.jit
+def _freedom(
+    weight: Float[Array, "n k"], inverse: Float[Array, "k n"], slope: Float[Array, "B n"]
+) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+    """tr(M C^-2) and the degrees of freedom."""
+    left = jnp.eye(len(weight)) - jnp.matmul(weight, inverse, precision="highest")
+    amplified = 1.0 / jnp.maximum(slope, 1e-300) ** 2
+    trace = jnp.matmul(amplified, jnp.diagonal(left), precision="highest")
+    square = jnp.matmul(amplified, left**2, precision="highest")
+    return trace, trace**2 / (square * amplified).sum(-1)
 
 
 def noise_losses(

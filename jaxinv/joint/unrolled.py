@@ -1,18 +1,18 @@
 """The layer-wise estimate of a fully observed row, at as little cost as rounding allows.
 
 Last layer first, z = argmin ||W_I z - (phi^-1(x) - b)_I||_2 over the rows I that x fixes. Every row
-of a LeakyReLU, identity, sigmoid or tanh layer is one of them: W'W, the same for all observations,
-is factored once. A ReLU layer's W_I'W_I are factored in single precision, observation by
+of a LeakyReLU, identity, sigmoid or tanh layer is one of them: W^+, the same for all observations,
+is formed once. A ReLU layer's W_I'W_I are factored in single precision, observation by
 observation, which suffices to refine in double. What comes out is looked at, never trusted: it is
 an answer where G(z) reproduces x to rounding, and a start where there is noise.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy.linalg import cho_factor, cho_solve
 
 from jaxinv.generator import Generator
 from jaxinv.joint.lack_of_fit import OuterNoise, outer_noise
@@ -20,7 +20,7 @@ from jaxinv.joint.peeling import ROUNDING
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import quick_centre
 
-REFINEMENTS = 2
+REFINEMENTS = 1  # with W^+, which rounding leaves as accurate as cond(W) eps
 CONSISTENT = 1e-9  # of the target: a larger misfit of the last layer is noise, not rounding
 # Noise of a ReLU's inactive rows is as likely positive as negative: what is to pass for active
 # stands this many times above the largest negative excursion.
@@ -40,31 +40,53 @@ class Unrolled(NamedTuple):
 
 def unrolled(generator: Generator, x: Float[np.ndarray, "B n"]) -> Unrolled:
     """Estimate the latent of fully observed rows."""
-    hidden, noise = x, None
-    usable = np.ones(len(x), bool)
-    for layer in reversed(generator.layers):
-        relu = layer.activation.kind == "relu"
-        threshold = ROUNDING * np.abs(hidden).max(-1)
-        if relu:
-            threshold = np.maximum(threshold, CLEARLY_ACTIVE * (-hidden).max(-1))
-        seen = jnp.ones(hidden.shape)
-        rows = linear_rows(layer, jnp.asarray(hidden), seen, jnp.asarray(threshold), 0.0)
-        if relu:
+    inverses = [
+        None if layer.activation.kind == "relu" else layer.pseudo_inverse
+        for layer in generator.layers
+    ]
+    latent, usable, outer = _last_layer_first(generator, inverses, jnp.asarray(x))
+    misfit, target = np.asarray(outer.misfit), np.asarray(outer.rows.target)
+    small = np.linalg.norm(misfit, axis=1) <= CONSISTENT * np.linalg.norm(target, axis=1)
+    settled = np.asarray(usable)
+    noise = outer_noise(generator.layers[-1], outer.rows, misfit, settled & ~small)
+    return Unrolled(np.asarray(latent), settled, noise)
+
+
+class _Outer(NamedTuple):
+    """The last layer's rows (B, n), and what its least squares leave of them."""
+
+    rows: LinearRows
+    misfit: Float[Array, "B n"]
+
+
+@jax.jit
+def _last_layer_first(
+    generator: Generator, inverses: list[Array | None], x: Float[Array, "B n"]
+) -> tuple[Float[Array, "B k"], Bool[Array, " B"], _Outer]:
+    """Latents, which of them are usable, and the last layer's part in them.
+
+    In one piece: NumPy's products in between would leave its threads spinning on the cores that
+    XLA's next step is to run on.
+    """
+    hidden, outer, usable = x, None, jnp.ones(len(x), bool)
+    for layer, inverse in zip(generator.layers[::-1], inverses[::-1], strict=True):
+        threshold = ROUNDING * jnp.abs(hidden).max(-1)
+        if inverse is None:
+            threshold = jnp.maximum(threshold, CLEARLY_ACTIVE * (-hidden).max(-1))
+        rows = linear_rows(layer, hidden, jnp.ones_like(hidden), threshold, 0.0)
+        if inverse is None:
             found = quick_centre(layer.weight, rows)
-            latent, usable = np.asarray(found.latent), usable & np.asarray(found.full_rank)
+            latent, usable = found.latent, usable & found.full_rank
         else:
-            latent = _shared(layer.weight, rows)
-        usable = usable & np.isfinite(latent).all(-1)
-        latent = np.where(usable[:, None], latent, 0.0)
-        if noise is None:
-            target = np.asarray(rows.target)
-            misfit = latent @ np.asarray(layer.weight).T - target
-            misfit = np.where(rows.active, misfit, 0.0)
-            small = np.linalg.norm(misfit, axis=1) <= CONSISTENT * np.linalg.norm(target, axis=1)
-            noise = outer_noise(layer, rows, misfit, usable & ~small)
+            latent = _shared(layer.weight, inverse, rows)
+        usable &= jnp.isfinite(latent).all(-1)
+        latent = jnp.where(usable[:, None], latent, 0.0)
+        if outer is None:
+            misfit = jnp.matmul(latent, layer.weight.T, precision="highest") - rows.target
+            outer = _Outer(rows, jnp.where(rows.active, misfit, 0.0))
         hidden = latent
-    assert noise is not None
-    return Unrolled(hidden, usable, noise)
+    assert outer is not None
+    return hidden, usable, outer
 
 
 def operations(generator: Generator) -> float:
@@ -77,18 +99,12 @@ def operations(generator: Generator) -> float:
     return cost
 
 
-def _shared(matrix: Float[Array, "n k"], rows: LinearRows) -> Float[np.ndarray, "B k"]:
-    """Least squares over all rows of W, whether x fixes them or not; NaN where W'W is singular."""
-    w, target = np.asarray(matrix), np.asarray(rows.target)
-    scale = 1.0 / np.maximum(np.linalg.norm(w, axis=0), 1e-300)
-    unit = w * scale
-    latent = np.zeros((len(target), w.shape[1]))
-    try:
-        factor = cho_factor(unit.T @ unit, check_finite=False)
-    except np.linalg.LinAlgError:
-        return np.full_like(latent, np.nan)
-    for _ in range(1 + REFINEMENTS):
-        slope = (target - latent @ unit.T) @ unit
-        latent += cho_solve(factor, slope.T, check_finite=False).T
-    found: Float[np.ndarray, "B k"] = latent * scale
-    return found
+def _shared(
+    matrix: Float[Array, "n k"], inverse: Float[Array, "k n"], rows: LinearRows
+) -> Float[Array, "B k"]:
+    """Least squares over all rows of W, whether x fixes them or not; NaN where W is singular."""
+    latent = jnp.matmul(rows.target, inverse.T, precision="highest")
+    for _ in range(REFINEMENTS):
+        misfit = rows.target - jnp.matmul(latent, matrix.T, precision="highest")
+        latent += jnp.matmul(misfit, inverse.T, precision="highest")
+    return latent
