@@ -25,6 +25,16 @@ from benchmarks.tune_gd import machine
 
 OUT = Path(__file__).parent / "results" / "joint.json"
 
+# One part of a kind, each within half a minute.
+QUICK = (
+    "120-250-600",
+    "shipped",
+    "noise 20-100-500",
+    "radii",
+    f"digits {rivals.RELU}",
+    "throughput",
+)
+
 
 def parts(mnist: Path | None) -> dict[str, Callable[[bool], dict[str, Any]]]:
     """Every part by name: a function of whether it is to be quick."""
@@ -58,14 +68,16 @@ def rounded(value: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small, to see that it works")
+    parser.add_argument(
+        "--quick", action="store_true", help="some parts, small, to see that it works"
+    )
     parser.add_argument("--part", choices=parts(None), action="append", help="all, if not given")
     parser.add_argument("--mnist", type=Path, help="an .npz with train_images and test_images")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     out = arguments.out or (OUT.with_stem("joint_quick") if arguments.quick else OUT)
     known = parts(arguments.mnist)
-    for name in arguments.part or known:
+    for name in arguments.part or (QUICK if arguments.quick else known):
         described, begin = machine(), time.perf_counter()
         try:
             found = rounded(known[name](arguments.quick))

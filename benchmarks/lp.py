@@ -32,7 +32,7 @@ from jaxinv.methods import InteriorPoint
 
 OUT = Path(__file__).parent / "results" / "lp.json"
 SHAPES, BATCHES = ("100x20", "500x100", "600x250", "784x500"), (1, 32, 256, 2048)
-QUICK_SHAPES, QUICK_BATCHES = ("100x20", "200x40"), (1, 32)
+QUICK_SHAPES, QUICK_BATCHES = ("100x20",), (32,)
 BUILD = {"linf": linf_rows, "l1": l1_rows}
 NOISE = 1e-3
 DISTINCT, JUDGED = 256, 32
@@ -121,23 +121,24 @@ def compared(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small shapes, a minute or two")
+    parser.add_argument("--quick", action="store_true", help="one small shape, a minute")
     parser.add_argument("--shapes", nargs="+")
     parser.add_argument("--batches", nargs="+", type=int)
     parser.add_argument("--objectives", nargs="+", choices=[*BUILD], default=[*BUILD])
     parser.add_argument("--solvers", nargs="+", help="only these")
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each solver and cell")
+    parser.add_argument("--seconds", type=float, help="for each solver and cell")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     shapes = arguments.shapes or (QUICK_SHAPES if arguments.quick else SHAPES)
     batches = arguments.batches or (QUICK_BATCHES if arguments.quick else BATCHES)
+    seconds = arguments.seconds or (2.0 if arguments.quick else 10.0)
     console, results = Console(), {"machine": machine(), "rows": []}
     if arguments.out.exists():
         results["rows"] = json.loads(arguments.out.read_text())["rows"]
     for objective in arguments.objectives:
         for shape in shapes:
             for batch in batches:
-                rows = compared(objective, shape, batch, arguments.solvers, arguments.seconds)
+                rows = compared(objective, shape, batch, arguments.solvers, seconds)
                 console.print(_table(rows))
                 fresh = {_cell(r) for r in rows}
                 results["rows"] = [r for r in results["rows"] if _cell(r) not in fresh] + rows
