@@ -56,8 +56,7 @@ def stages(problem: Problem, method: Auto, best: Best, peeling: bool) -> Iterato
     for start, wave in waves(method.runs, method.nearby):
         if peeling and (start is Start.NEARBY or wave.start >= peel_at) and best.open.any():
             peeling = False
-            _from_peeling(problem, method, best, engine)
-            yield
+            yield from _from_peeling(problem, method, best, engine)
         if start is Start.NEARBY and best.near.any():
             best.learn(nearby_starts(problem, best, wave), engine, start)
             yield
@@ -189,7 +188,7 @@ def _from_unrolling(problem: Problem, best: Best) -> None:
     best.peeled[starts.row] = problem.generator.depth
 
 
-def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> None:
+def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> Iterator[None]:
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
     peeled = peel(problem.generator, jnp.asarray(problem.observation), jnp.asarray(problem.weight))
     # Behind a layer that determines nothing false minima lie close to the observation as well.
@@ -200,10 +199,12 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
     if 0 in peeled.inputs:
         start = np.asarray(peeled.inputs[0])
         settle(problem, best, start)
+        yield
         rows = np.flatnonzero(best.open & unmade)
         if rows.size:
             points = Starts(rows, start[rows], np.zeros(len(rows)))
             best.learn(points, engine, Start.LAYERWISE)
+            yield
     for depth in range(1, problem.generator.depth):
         rows = best.open & (peeled.depth == depth)
         if not rows.any():
@@ -213,6 +214,7 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
         which = np.flatnonzero(rows & (below.loss <= (ROUGH * below.size) ** 2))
         starts = Starts(which, below.latent[which], np.zeros(len(which)))
         best.learn(starts, engine, Start.PREFIX)
+        yield
 
 
 def _prefix(
