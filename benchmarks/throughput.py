@@ -85,7 +85,7 @@ def measured(method: str, case: Case, seconds: float) -> dict[str, Any]:
             found = jaxinv.invert(generator, x, settings)
             good.append(np.asarray(found.ok).mean())
             taken = time.perf_counter() - begin
-        (cold if compiled else warm).append(taken)
+        (cold if compiled or not cold else warm).append(taken)
         if len(warm) >= FEWEST and sum(warm) > seconds:
             break
     p50, p95 = np.percentile(warm, (50, 95))
