@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -30,10 +29,10 @@ from benchmarks.peers_layerwise import LAYERWISE
 from benchmarks.peers_newton import newtons
 from benchmarks.peers_race import NETS, SHARES, Progress, Rival, raced, task
 from benchmarks.tune_gd import machine, write
-from jaxinv.joint.levenberg_marquardt import Box
+from jaxinv.chunk import joint_problem
 from jaxinv.joint.minima import nothing_found
 from jaxinv.joint.portfolio import stages
-from jaxinv.joint.problem import Problem
+from jaxinv.request import checked
 
 OUT = Path(__file__).parent / "results" / "peers.json"
 PACKAGES = ("torch", "optimistix", "lineax", "jaxopt", "optax", "cvxpy", "clarabel", "highspy")
@@ -51,18 +50,10 @@ def whole(
 def staged(generator: jaxinv.Generator, x: np.ndarray) -> Iterator[Progress]:
     """`auto` as the iterative rivals are run: the latents it has after each stage of its search."""
     method = jaxinv.Auto()
+    request, weight = checked(generator, x, method)
     with jax.enable_x64(True):
-        free = jnp.full(generator.latent_size, jnp.inf)
-        problem = Problem(
-            generator=generator,
-            observation=x,
-            weight=np.ones(x.shape),
-            live=np.ones(len(x), bool),
-            limit=(method.tolerance * np.linalg.norm(x, axis=-1)) ** 2,
-            box=Box(-free, free),
-            seed=0,
-            row_ids=np.arange(len(x)),
-        )
+        live, row_ids = np.ones(len(x), bool), np.arange(len(x))
+        problem = joint_problem(request, x, weight, live, row_ids)
         best = nothing_found(problem, method.agreement)
         for _ in stages(problem, method, best, peeling=True):
             yield Progress(best.latent.copy(), len(x))

@@ -41,7 +41,7 @@ def invert_chunk(
         if isinstance(request.method, GradientDescent):
             whole = _descend(request, request.method, x, weight, padded_live, row_ids)
         else:
-            problem = _problem(request, x, weight, padded_live, row_ids)
+            problem = joint_problem(request, x, weight, padded_live, row_ids)
             whole = _by_method(request, problem)
             whole = _refined(request, problem, whole)
         status = _final_status(request, whole, x, weight)
@@ -71,7 +71,7 @@ def _refined(request: Request, problem: Problem, found: Inversion) -> Inversion:
     return found if request.refine == "lm" else robust_ending(problem, found, request.refine)
 
 
-def _problem(
+def joint_problem(
     request: Request, x: np.ndarray, weight: np.ndarray, live: np.ndarray, row_ids: np.ndarray
 ) -> Problem:
     """The chunk as the joint methods see it."""

@@ -104,6 +104,28 @@ def test_layers_that_determine_nothing_are_left_to_the_portfolio():
     assert not portfolio.unrolling_pays(contractive)
 
 
+def test_a_unit_that_nothing_reads_spoils_no_other():
+    """A column of zeros: W^+ does not exist, and the row is named for what it leaves open."""
+    rng = np.random.default_rng(0)
+    blind = rng.standard_normal((40, 10))
+    blind[:, 3] = 0.0
+    generator = jaxinv.Generator.from_layers([(blind, None, "leaky_relu:0.1")])
+    latent, x = planted(generator)
+    with jax.enable_x64(True):
+        assert not unrolled.unrolled(generator, x).usable.any()
+    found = jaxinv.invert(generator, x)
+    assert (np.asarray(found.undetermined) == 1).all()
+    seen = np.arange(10) != 3
+    np.testing.assert_allclose(np.asarray(found.latent)[:, seen], latent[:, seen], atol=1e-8)
+
+
+def test_the_pseudo_inverse_is_that_of_numpy_and_formed_once():
+    for layer in net("leaky_relu:0.1", "sigmoid", "identity").layers:
+        inverse = layer.pseudo_inverse
+        np.testing.assert_allclose(inverse, np.linalg.pinv(np.asarray(layer.weight)), atol=1e-12)
+        assert layer.pseudo_inverse is inverse
+
+
 @pytest.mark.parametrize("spread", [1.0, 1e2, 1e5])
 def test_single_precision_factors_cost_no_digit_or_say_nothing(spread):
     rng = np.random.default_rng(1)

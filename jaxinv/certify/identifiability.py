@@ -24,7 +24,7 @@ from jaxinv.generator import Generator, chained
 
 RANK_TOLERANCE = 1e-10  # of the largest singular value
 CLEAR_EIGENVALUE = 1e-8  # of the Gram matrix with unit diagonal: above it the rank is beyond doubt
-CLEAR_IN_SINGLE, INVERSE_ITERATIONS = 1e-3, 3  # the same from single precision
+CLEAR_IN_SINGLE = 1e-3  # the same from single precision
 LEAST_COLUMN = 1e-6  # norm, of the largest column's
 MOST_IN_SINGLE = 1e9  # entries of the weights and of J, and their inverse
 BLOCK = 64  # Jacobians in memory together
@@ -135,8 +135,8 @@ def _clearly_full(
 ) -> Bool[Array, " B"]:
     """Rows at which even single precision shows J to have full column rank, beyond doubt.
 
-    The least eigenvalue of the Gram matrix with unit diagonal is 1 / |A^-1 v| for inverse iterates
-    v; the columns' norms may differ by 1e6 at most, as for `matrix_rank`.
+    By the least eigenvalue of the Gram matrix with unit diagonal; the columns' norms may differ by
+    1e6 at most, as for `matrix_rank`.
     """
     jacobian = chained(generator, _slopes_off_kinks(generator, z), jnp.float32)
     jacobian = jnp.where(observed[..., None], jacobian, 0.0)
@@ -150,12 +150,7 @@ def _clearly_full(
     held &= norms.min(axis=(1, 2)) > LEAST_COLUMN * norms.max(axis=(1, 2))
     unit = jacobian / jnp.where(norms > 0, norms, 1.0)
     factor = cholesky.factor(jnp.matmul(unit.mT, unit, precision="highest"))
-    k = unit.shape[-1]
-    # A fixed start with irregular signs: an eigenvector orthogonal to it would be a coincidence.
-    v = jnp.broadcast_to(jnp.sin(1.0 + jnp.arange(k) ** 2).astype(jnp.float32), (len(z), k))
-    for _ in range(INVERSE_ITERATIONS):
-        v = cholesky.solve(factor, v / jnp.linalg.norm(v, axis=-1, keepdims=True))
-    return held & (1.0 / jnp.linalg.norm(v, axis=-1) > CLEAR_IN_SINGLE)
+    return held & (cholesky.least_eigenvalue(factor, unit.shape[-1]) > CLEAR_IN_SINGLE)
 
 
 def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:

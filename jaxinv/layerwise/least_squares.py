@@ -25,7 +25,6 @@ from jaxinv.layerwise.active_rows import LinearRows
 from jaxinv.normal_matrix import normal_matrices
 
 REFINEMENTS = 3
-INVERSE_ITERATIONS = 3
 # Below this the squared condition number leaves too few digits: the singular values decide.
 SUSPECT_EIGENVALUE = 1e-9
 RIDGE = 1e-10
@@ -113,17 +112,10 @@ def _refined(
         step = unit * cholesky.solve(factor, unit * gradient.astype(precision))
         return latent + step.astype(latent.dtype)
 
-    def iterate(_: int, v: Array) -> Array:
-        return cholesky.solve(factor, v / jnp.linalg.norm(v, axis=-1, keepdims=True))
-
     latent = jnp.zeros((len(target), matrix.shape[1]), matrix.dtype)
     refinements = REFINEMENTS if precision is jnp.float64 else REFINEMENTS_IN_SINGLE
     latent = jax.lax.fori_loop(0, 1 + refinements, refine, latent)
-    # A fixed start with irregular signs: an eigenvector orthogonal to it would be a coincidence.
-    v = jnp.sin(1.0 + jnp.arange(matrix.shape[1]) ** 2).astype(precision)
-    v = jnp.broadcast_to(v, latent.shape)
-    v = jax.lax.fori_loop(0, INVERSE_ITERATIONS, iterate, v)
-    return latent, 1.0 / jnp.linalg.norm(v, axis=-1)
+    return latent, cholesky.least_eigenvalue(factor, matrix.shape[1])
 
 
 @jax.jit
