@@ -16,6 +16,7 @@ from jaxinv.joint.problem import Problem
 from jaxinv.joint.robust import robust_ending
 from jaxinv.layerwise.sweep import sweep
 from jaxinv.methods import Auto, Exact, GradientDescent, LevenbergMarquardt
+from jaxinv.norms import row_norms
 from jaxinv.request import Request
 from jaxinv.result import Inversion, take_rows
 from jaxinv.status import Status
@@ -76,9 +77,13 @@ def joint_problem(
 ) -> Problem:
     """The chunk as the joint methods see it."""
     method = request.method
-    tolerance = (method if isinstance(method, Auto | LevenbergMarquardt) else Auto()).tolerance
+    tolerance = Auto.tolerance
+    if isinstance(method, Auto | LevenbergMarquardt):
+        tolerance = method.tolerance
+        # These weights say how entries compare: a power of two in common changes no digit.
+        weight = np.ldexp(weight, -np.frexp(weight.max(-1, keepdims=True, initial=0.0))[1])
     with np.errstate(over="ignore"):
-        limit = (tolerance * np.linalg.norm(weight * x, axis=-1)) ** 2
+        limit = (tolerance * row_norms(weight * x)) ** 2
     if request.noise is not None:
         square = weight**2
         spread = square.sum(-1) + 3.0 * np.sqrt(2.0 * (square**2).sum(-1))
@@ -121,7 +126,7 @@ def _final_status(
     status, residual = np.asarray(found.status), np.asarray(found.residual)
     excess = np.zeros(len(status), bool)
     if isinstance(request.method, Exact):
-        size = np.linalg.norm(x * (weight > 0), axis=-1)
+        size = row_norms(x * (weight > 0))
         excess |= ~(residual <= request.method.tolerance * size)
     if request.noise is not None:
         excess |= ~(residual <= noise_limit(request.noise, (weight > 0).sum(-1)))

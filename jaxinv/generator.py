@@ -74,6 +74,10 @@ class Layer:
             inverse = np.full(basis.T.shape, np.nan)
         return inverse
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes in float64, whatever JAX's setting there, and W^+ not at all."""
+        return _layer, (np.asarray(self.weight), np.asarray(self.bias), self.activation)
+
 
 @partial(jax.tree_util.register_dataclass, data_fields=["layers"], meta_fields=[])
 @dataclass(frozen=True)
@@ -257,6 +261,11 @@ def chained(
     return product
 
 
+def _layer(weight: np.ndarray, bias: np.ndarray, activation: Activation) -> Layer:
+    with jax.enable_x64(True):
+        return Layer(jnp.asarray(weight), jnp.asarray(bias), activation)
+
+
 _forward = jax.jit(forward)
 _outputs = jax.jit(outputs)
 _jacobian = jax.jit(jacobian)
@@ -279,8 +288,7 @@ def _checked_layer(
     b = np.zeros(w.shape[0]) if bias is None else _real_array(f"bias of layer {number}", bias)
     if b.shape != (w.shape[0],):
         raise ValueError(f"bias of layer {number} has shape {b.shape}; expected ({w.shape[0]},)")
-    with jax.enable_x64(True):
-        return Layer(jnp.asarray(w), jnp.asarray(b), Activation.parse(activation))
+    return _layer(w, b, Activation.parse(activation))
 
 
 def _real_array(what: str, values: Any) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Generators in and out of files, the shipped ones, and the command line."""
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -137,3 +139,18 @@ def test_help_starts_without_jax():
     code = "import sys, jaxinv.cli, jaxinv; print('jax' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert json.loads(run.stdout.lower()) is False
+
+
+def test_a_pickled_generator_is_the_same_one():
+    """In float64, whatever JAX's setting is where it arrives, and without what was kept for it."""
+    generator = jaxinv.Generator.random((3, 12, 40), activation="leaky_relu:0.1")
+    before = len(pickle.dumps(generator))
+    x = np.asarray(generator(np.random.default_rng(0).standard_normal((2, 3))))
+    jaxinv.invert(generator, x)
+    sent = pickle.dumps(generator)
+    assert len(sent) == before
+    for arrived in (pickle.loads(sent), copy.deepcopy(generator)):
+        assert arrived.layers[0].weight.dtype == np.float64
+        for mine, its in zip(generator.layers, arrived.layers, strict=True):
+            np.testing.assert_array_equal(mine.weight, its.weight)
+            assert mine.activation == its.activation

@@ -1,6 +1,7 @@
 """Noisy rows that one run from the layer-wise estimate settles: its minimum, and what is noise."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
@@ -8,7 +9,7 @@ from scipy.optimize import least_squares
 import jaxinv
 from jaxinv import Ending, Start, Status
 from jaxinv.joint.gauss_newton import gauss_newton
-from jaxinv.joint.lack_of_fit import noise_losses, outer_noise
+from jaxinv.joint.lack_of_fit import _freedom, noise_losses, outer_noise
 from jaxinv.joint.unrolled import unrolled
 from jaxinv.layerwise.active_rows import linear_rows
 
@@ -108,6 +109,23 @@ def test_the_last_layer_alone_shows_the_noise(generator):
     ratio = noise.variance / sd**2
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(rows) + 0.01
     np.testing.assert_allclose(ratio.var(), np.mean(2 / noise.degrees), rtol=0.2)
+
+
+@pytest.mark.parametrize("rows", [2, 300])
+@pytest.mark.parametrize("width", [3, 20])
+def test_both_forms_of_the_degrees_of_freedom_are_tr_squared_over_tr_of_the_square(rows, width):
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((24, width))
+    slope = np.where(rng.random((rows, 24)) < 0.5, 1.0, 0.3)
+    with jax.enable_x64(True):
+        trace, degrees = _freedom(jnp.asarray(weight), np.linalg.pinv(weight), jnp.asarray(slope))
+    leave = np.eye(24) - weight @ np.linalg.pinv(weight)
+    for row in range(min(rows, 5)):
+        inner = leave @ np.diag(slope[row] ** -2.0)
+        np.testing.assert_allclose(trace[row], np.trace(inner), rtol=1e-9)
+        np.testing.assert_allclose(
+            degrees[row], np.trace(inner) ** 2 / np.trace(inner @ inner), rtol=1e-8
+        )
 
 
 def test_noise_passes_and_what_the_net_cannot_make_does_not():

@@ -177,3 +177,56 @@ def test_a_row_whose_square_overflows_is_no_success():
     assert int(found.status[1]) == Status.SOLVER_FAILED
     assert int(found.search.ending[1]) == jaxinv.Ending.NONE
     np.testing.assert_allclose(np.delete(found.latent, 1, 0), np.delete(latent, 1, 0), atol=1e-9)
+
+
+def test_squares_that_underflow_are_no_success():
+    """Smaller than the square root of the smallest number: 0 <= 0 would reproduce everything."""
+    generator = jaxinv.Generator.random((3, 12, 40))
+    latent, x = planted(generator, rows=6)
+    tiny = np.array(generator(1e-200 * latent))
+    for method in ("auto", "lm"):
+        found = jaxinv.invert(generator, np.concatenate([x, tiny]), method)
+        status = np.asarray(found.status)
+        assert (status[6:] == Status.SOLVER_FAILED).all()
+        np.testing.assert_allclose(np.asarray(found.latent)[:6], latent, atol=1e-8)
+    found = jaxinv.invert(generator, tiny, "exact")
+    np.testing.assert_allclose(np.asarray(found.latent) * 1e200, latent, atol=1e-8)
+    off = jaxinv.invert(generator, np.abs(tiny) + 1e-201, "exact")
+    assert (np.asarray(off.residual) > 0).all()
+    assert (np.asarray(off.status) == Status.INEXACT).all()
+
+
+@pytest.mark.parametrize("weight", [1e-300, 1e-165, 3.0, 1e200])
+def test_weights_in_common_change_nothing(weight):
+    generator = jaxinv.Generator.random((3, 12, 40))
+    _, x = planted(generator, rows=6)
+    x += 1e-3 * np.random.default_rng(0).standard_normal(x.shape)
+    plain, weighted = (jaxinv.invert(generator, x, weights=w) for w in (1.0, weight))
+    np.testing.assert_array_equal(weighted.status, plain.status)
+    np.testing.assert_allclose(weighted.latent, plain.latent, rtol=0, atol=1e-9)
+
+
+def test_a_misfit_whose_square_overflows_spoils_no_neighbour():
+    generator = net("leaky_relu:0.01")
+    latent, x = planted(generator)
+    x[3] = 1e153 * np.random.default_rng(0).standard_normal(x.shape[1])
+    found = jaxinv.invert(generator, x)
+    others = np.arange(len(x)) != 3
+    np.testing.assert_allclose(np.asarray(found.latent)[others], latent[others], atol=1e-9)
+
+
+def test_what_unrolling_fits_to_the_tolerance_is_not_lost():
+    """A condition number of 7e9, too much for steps in single precision."""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((4, 4))
+    weight[:, 3] = weight[:, 0] + 1e-9 * rng.standard_normal(4)
+    generator = jaxinv.Generator.from_layers([(weight, None, "identity")])
+    _, x = planted(generator)
+    x += 1e-3 * rng.standard_normal(x.shape)
+    with jax.enable_x64(True):
+        first = np.asarray(generator(unrolled.unrolled(generator, x).latent))
+    found = jaxinv.invert(generator, x)
+    size = np.linalg.norm(x, axis=1)
+    before = np.linalg.norm(first - x, axis=1) / size
+    assert (before > 1e-11).any() and (before < 1e-6).all()
+    assert (np.asarray(found.residual) / size <= np.maximum(before, 1e-11) * (1 + 1e-6)).all()

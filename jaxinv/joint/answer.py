@@ -11,6 +11,7 @@ from jaxinv.joint.minima import Best
 from jaxinv.joint.portfolio import from_latents
 from jaxinv.joint.problem import Problem
 from jaxinv.methods import LevenbergMarquardt
+from jaxinv.norms import row_norms
 from jaxinv.result import Inversion
 from jaxinv.search_report import Ending, SearchReport
 from jaxinv.status import Status
@@ -96,7 +97,7 @@ def inversion(
     image = np.asarray(problem.generator(np.where(finite[:, None], latent, 0.0)))
     seen = finite[:, None] & (problem.weight > 0)
     misfit = np.where(seen, image - problem.observation, 0.0)
-    residual = np.where(finite, np.linalg.norm(misfit, axis=-1), np.nan)
+    residual = np.where(finite, row_norms(misfit), np.nan)
     return Inversion(
         jnp.asarray(latent),
         jnp.asarray(status),

@@ -49,7 +49,8 @@ def outer_noise(
     else:
         freedom = _freedom(layer.weight, layer.pseudo_inverse, rows.weight)
         trace, degrees = (np.asarray(part) for part in freedom)
-    variance = (misfit**2).sum(-1) / np.maximum(trace, 1.0)
+    with np.errstate(over="ignore"):
+        variance = (misfit**2).sum(-1) / np.maximum(trace, 1.0)
     return OuterNoise(variance, np.where(wanted, degrees, 0.0))
 
 
@@ -58,11 +59,21 @@ def _freedom(
     weight: Float[Array, "n k"], inverse: Float[Array, "k n"], slope: Float[Array, "B n"]
 ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
     """tr(M C^-2) and the degrees of freedom."""
-    left = jnp.eye(len(weight)) - jnp.matmul(weight, inverse, precision="highest")
+    n, k = weight.shape
     amplified = 1.0 / jnp.maximum(slope, 1e-300) ** 2
-    trace = jnp.matmul(amplified, jnp.diagonal(left), precision="highest")
-    square = jnp.matmul(amplified, left**2, precision="highest")
-    return trace, trace**2 / (square * amplified).sum(-1)
+    # With H = W W^+ and A = C^-2: tr(M A M A) = tr(A^2 (I - 2 H)) + tr(H A H A).
+    leverage = (weight * inverse.T).sum(-1)
+    trace = (amplified * (1.0 - leverage)).sum(-1)
+    if n * (k + len(slope)) <= len(slope) * k**2:
+        hat = jnp.matmul(weight, inverse, precision="highest")
+        spread = jnp.matmul(amplified, hat**2, precision="highest")
+        crossed = (spread * amplified).sum(-1)
+    else:
+        # tr(H A H A) = tr(B B), B = W^+ A W.
+        inner = jnp.matmul(inverse * amplified[:, None, :], weight, precision="highest")
+        crossed = (inner * inner.mT).sum((-2, -1))
+    square = (amplified**2 * (1.0 - 2.0 * leverage)).sum(-1) + crossed
+    return trace, trace**2 / square
 
 
 def noise_losses(

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from jaxinv.joint.lanes import Engine
 from jaxinv.joint.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.problem import Problem
+from jaxinv.norms import row_norms
 from jaxinv.search_report import Start
 
 SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
@@ -124,7 +125,11 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
         binding &= problem.observation > 0
     none = np.zeros(batch, np.int64)
     with np.errstate(over="ignore"):
-        size = np.linalg.norm(problem.weight * problem.observation, axis=-1)
+        size = row_norms(problem.weight * problem.observation)
+        least, largest = (ROUNDED * size) ** 2, size**2
+    # Where squares overflow or underflow there is no loss to lower.
+    held = np.isfinite(largest + problem.limit)
+    held &= (size == 0) | (least >= np.finfo(float).tiny)
     return Best(
         latent=np.full((batch, problem.generator.latent_size), np.nan),
         loss=np.full(batch, np.inf),
@@ -136,7 +141,7 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
         prefix_made=none.copy(),
         peeled=none.copy(),
         limit=problem.limit,
-        size=size,
+        size=np.where(held, size, np.inf),
         ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
         noisy=noisy,
         noise_low=np.full(batch, np.inf),
@@ -144,8 +149,7 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
         elite=np.zeros((batch, ELITE, problem.generator.latent_size)),
         elite_loss=np.full((batch, ELITE), np.inf),
         agreement=agreement,
-        # Where the square of the observation overflows there is no loss to lower.
-        live=problem.live & np.isfinite(size) & np.isfinite(problem.limit),
+        live=problem.live & held,
     )
 
 

@@ -45,10 +45,10 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
 
 def stages(problem: Problem, method: Auto, best: Best, peeling: bool) -> Iterator[None]:
     """The same, one stage at a time, what has been found standing in `best`."""
-    if peeling and unrolling_pays(problem.generator):
-        _from_unrolling(problem, best)
-        yield
     engine = engine_of(problem, method.lanes, method.steps)
+    if peeling and unrolling_pays(problem.generator):
+        _from_unrolling(problem, best, engine)
+        yield
     relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
     softness = (method.softness if relu else 0.0, 0.0)
     # Where a layer-wise start costs more than a run from anywhere, runs come first.
@@ -86,7 +86,7 @@ def restarts(problem: Problem, method: LevenbergMarquardt) -> Best:
     wave, ids = slice(0, method.restarts), jnp.asarray(problem.row_ids)
     k, scale = problem.generator.latent_size, method.start_scale
     points = np.asarray(starting_points(problem.seed, ids, method.restarts, k, scale))
-    starts = random_starts(problem.live, points, wave, (method.softness,))
+    starts = random_starts(best.live, points, wave, (method.softness,))
     best.learn(starts, engine_of(problem, method.lanes, method.steps), Start.RANDOM)
     return best
 
@@ -96,7 +96,7 @@ def from_latents(
 ) -> Best:
     """One run for every live row, from the latent given."""
     best = nothing_found(problem, AGREEMENT)
-    rows = np.flatnonzero(problem.live)
+    rows = np.flatnonzero(best.live)
     starts = Starts(rows, latent[rows], np.zeros(len(rows)))
     best.learn(starts, engine_of(problem, method.lanes, method.steps), Start.LAYERWISE)
     return best
@@ -162,7 +162,7 @@ def _points(problem: Problem, wave: slice, scale: float) -> Float[np.ndarray, "B
     return np.asarray(block)[:, wave.start - first : wave.stop - first]
 
 
-def _from_unrolling(problem: Problem, best: Best) -> None:
+def _from_unrolling(problem: Problem, best: Best, engine: Engine) -> None:
     """Settle the rows that the layers determine one by one, up to rounding or up to noise."""
     tried = best.open & (problem.weight > 0).all(-1)
     if not tried.any():
@@ -181,11 +181,18 @@ def _from_unrolling(problem: Problem, best: Best) -> None:
     ends = gauss_newton(problem.generator, x[rows], found.latent[rows], len(x))
     loss = square * ends.loss
     noise = (loss >= best.noise_low[rows]) & (loss <= best.noise_high[rows])
-    kept = problem.box.holds(ends.latent) & ends.converged & (noise | (loss <= best.limit[rows]))
+    inside, fits = problem.box.holds(ends.latent), loss <= best.limit[rows]
+    kept = inside & ends.converged & (noise | fits)
     starts = Starts(rows[kept], found.latent[rows[kept]], np.zeros(kept.sum()))
     runs = Runs(ends.latent[kept], loss[kept], np.zeros(kept.sum(), np.int64), ends.converged[kept])
     best.keep(starts, runs, Start.LAYERWISE)
     best.peeled[starts.row] = problem.generator.depth
+    # Too ill-conditioned for steps in single precision, and as good a start as there can be.
+    carried = inside & fits & ~kept
+    if carried.any():
+        points = Starts(rows[carried], ends.latent[carried], np.zeros(carried.sum()))
+        best.learn(points, engine, Start.LAYERWISE)
+        best.peeled[points.row] = problem.generator.depth
 
 
 def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> Iterator[None]:

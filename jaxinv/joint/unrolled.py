@@ -19,6 +19,7 @@ from jaxinv.joint.lack_of_fit import OuterNoise, outer_noise
 from jaxinv.joint.peeling import ROUNDING
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import quick_centre
+from jaxinv.norms import row_norms
 
 REFINEMENTS = 1  # with W^+, which rounding leaves as accurate as cond(W) eps
 CONSISTENT = 1e-9  # of the target: a larger misfit of the last layer is noise, not rounding
@@ -46,7 +47,7 @@ def unrolled(generator: Generator, x: Float[np.ndarray, "B n"]) -> Unrolled:
     ]
     latent, usable, outer = _last_layer_first(generator, inverses, jnp.asarray(x))
     misfit, target = np.asarray(outer.misfit), np.asarray(outer.rows.target)
-    small = np.linalg.norm(misfit, axis=1) <= CONSISTENT * np.linalg.norm(target, axis=1)
+    small = row_norms(misfit) <= CONSISTENT * row_norms(target)
     settled = np.asarray(usable)
     noise = outer_noise(generator.layers[-1], outer.rows, misfit, settled & ~small)
     return Unrolled(np.asarray(latent), settled, noise)
