@@ -24,8 +24,9 @@ types: .venv/test
 contracts: .venv/test
 	$(BIN)/lint-imports
 
+# Two files at a time: most of the time goes into compiling, which is one core's work.
 pytest: .venv/test
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # The source archive, and from it the wheel.
 dist: .venv/base
