@@ -34,7 +34,7 @@ WIDTHS = (250, 600)
 LATENTS = (*range(10, 101, 10), 109, 110, 115, 120, 124, 130, 140)
 QUICK_LATENTS = (20, 120)
 # Nets for each k. The rate of n nets has a standard error of at most 1 / (2 sqrt n).
-NETS = {"active rows": 200, "exact": 200, "auto": 200, "linf": 50}
+NETS = dict.fromkeys(("active rows", "exact", "auto", "linf"), 200)
 NETS |= dict.fromkeys(("gd", "gd tuned", "l1"), 20)
 LAYERWISE = ("exact", "linf", "l1", "auto")
 
