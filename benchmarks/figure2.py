@@ -28,8 +28,8 @@ METHODS = ("linf", "auto", "gd", "gd tuned")
 CHUNK = 8  # the MNIST nets' rows compute together so many at a time
 ROWS = {
     RANDOM: dict.fromkeys(METHODS, 200),
-    RELU: {"linf": 24, "auto": 24, "gd": 24, "gd tuned": 8},
-    LEAKY: {"linf": 8, "auto": 24, "gd": 8, "gd tuned": 24},
+    RELU: {"linf": 200, "auto": 200, "gd": 200, "gd tuned": 8},
+    LEAKY: {"linf": 8, "auto": 200, "gd": 8, "gd tuned": 200},
 }
 
 
