@@ -8,7 +8,7 @@ must not write one file at a time.
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,24 @@ def columns(found: jaxinv.Inversion, latent: np.ndarray) -> dict[str, list[Any]]
 def errors(entry: dict[str, Any]) -> np.ndarray:
     """The relative errors of an entry's rows, infinite where there is no answer."""
     return np.array([np.inf if e is None else e for e in entry["error"]])
+
+
+class Calls:
+    """Seconds of the calls of one kind: cold, the first and any other that compiles, and warm."""
+
+    def __init__(self) -> None:
+        self.cold: list[float] = []
+        self.warm: list[float] = []
+
+    def timed(self, call: Callable[[], jaxinv.Inversion]) -> jaxinv.Inversion:
+        """Make the call, wait for its latents, and count it where it belongs."""
+        with compilations() as compiled:
+            begin = time.perf_counter()
+            found = call()
+            np.asarray(found.latent)
+            taken = time.perf_counter() - begin
+        (self.cold if compiled or not self.cold else self.warm).append(taken)
+        return found
 
 
 @contextmanager

@@ -74,17 +74,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     count = 2 if arguments.quick else 19
-    quick = arguments.quick and not arguments.nets
+    names = arguments.nets or (["20-100-500 relu"] if arguments.quick else [""])
     nets = {
         f"{'-'.join(map(str, widths))} {activation}": jaxinv.Generator.random(
             widths, seed=0, activation=activation
         )
-        for widths, activation in (RANDOM[:1] if quick else RANDOM)
+        for widths, activation in RANDOM
     }
-    if not quick:
-        nets |= {name: jaxinv.load_generator(name) for name in jaxinv.shipped_generators()}
-    if arguments.nets:
-        nets = {k: v for k, v in nets.items() if k.startswith(tuple(arguments.nets))}
+    nets |= {name: jaxinv.load_generator(name) for name in jaxinv.shipped_generators()}
+    nets = {k: v for k, v in nets.items() if k.startswith(tuple(names))}
     console, rows = Console(), []
     for name, generator in nets.items():
         fresh = counted(name, generator, count)

@@ -10,7 +10,7 @@ each kind, on other codes, and any that meets a row harder than those before. Gr
 the paper's settings. The machine must be idle.
 """
 
-import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ import jaxinv
 from benchmarks.conditions import (
     SUCCEEDS,
     SUCCESS,
+    Calls,
     Data,
     arguments,
     columns,
-    compilations,
     errors,
 )
 from benchmarks.plots import LOOKS, canvas, legend_below, save
@@ -67,22 +67,17 @@ def timed(method: str, noise: float, k: int, batch: int) -> dict[str, Any]:
     """Seconds of the first call and of the later ones, and how their rows ended."""
     generator = jaxinv.Generator.random((k, *WIDTHS), seed=k)
     rng = np.random.default_rng([k, batch])
-    cold: list[float] = []
-    warm: list[float] = []
+    calls = Calls()
     rows: dict[str, list[Any]] = {"error": [], "status": []}
     wanted = ALONE if batch == 1 else 1
-    while len(warm) < wanted and len(cold) <= MOST_COLD:
+    while len(calls.warm) < wanted and len(calls.cold) <= MOST_COLD:
         latent = rng.standard_normal((batch, k))
         clean = np.asarray(generator(latent))
         x = clean + noise * rng.uniform(-1, 1, clean.shape)
-        with compilations() as compiled:
-            begin = time.perf_counter()
-            found = jaxinv.invert(generator, x, method)
-            np.asarray(found.latent)
-            taken = round(time.perf_counter() - begin, 4)
-        (cold if compiled or not cold else warm).append(taken)
+        found = calls.timed(partial(jaxinv.invert, generator, x, method))
         for name, column in columns(found, latent).items():
             rows[name] += column
+    cold, warm = ([round(seconds, 4) for seconds in part] for part in (calls.cold, calls.warm))
     return {
         "first call": cold[0],
         "compiling": cold,

@@ -15,7 +15,7 @@ and auto both. results/throughput.json keeps what earlier runs found for other m
 
 import argparse
 import json
-import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxinv
-from benchmarks.conditions import compilations
+from benchmarks.conditions import Calls
 from benchmarks.cores import available, child, processor
 from benchmarks.exact import peak_memory
 from benchmarks.joint_success import planted
@@ -74,21 +74,16 @@ def measured(method: str, case: Case, seconds: float) -> dict[str, Any]:
     generator = jaxinv.Generator.random(case.widths, seed=0, activation=case.activation)
     noise = 0.0 if method in ("exact", "auto", "lm", "gd") else NOISE
     settings = "auto" if method == NOISY else method
-    cold: list[float] = []
-    warm: list[float] = []
+    calls = Calls()
     good = []
     for number in range(MOST + 1):
         _, x = planted(generator, case.batch, number)
         x += np.random.default_rng([number, 5]).uniform(-noise, noise, x.shape)
-        with compilations() as compiled:
-            begin = time.perf_counter()
-            found = jaxinv.invert(generator, x, settings)
-            good.append(np.asarray(found.ok).mean())
-            taken = time.perf_counter() - begin
-        (cold if compiled or not cold else warm).append(taken)
-        if len(warm) >= FEWEST and sum(warm) > seconds:
+        found = calls.timed(partial(jaxinv.invert, generator, x, settings))
+        good.append(np.asarray(found.ok).mean())
+        if len(calls.warm) >= FEWEST and sum(calls.warm) > seconds:
             break
-    p50, p95 = np.percentile(warm, (50, 95))
+    p50, p95 = np.percentile(calls.warm, (50, 95))
     return {
         "method": method,
         "net": "-".join(map(str, case.widths)),
@@ -96,10 +91,10 @@ def measured(method: str, case: Case, seconds: float) -> dict[str, Any]:
         "rows/s": case.batch / p50,
         "p50 ms": 1e3 * p50,
         "p95 ms": 1e3 * p95,
-        "batches": len(warm),
+        "batches": len(calls.warm),
         "solved": float(np.mean(good)),
-        "first s": cold[0],
-        "compiling": len(cold),
+        "first s": calls.cold[0],
+        "compiling": len(calls.cold),
         "peak MiB": peak_memory() / 2**20,
     }
 
