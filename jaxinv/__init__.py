@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from jaxinv.certify.rigorous import rigorous_radius
     from jaxinv.certify.uncertainty import Confidence, confidence
     from jaxinv.formats import load_generator, save_generator, shipped_generators
-    from jaxinv.generator import Generator, Layer
+    from jaxinv.generator import Generator
     from jaxinv.invert import invert, invert_stream
+    from jaxinv.layer import Layer
     from jaxinv.methods import (
         L1LP,
         Auto,
@@ -53,7 +54,7 @@ _HOME = {
     "InteriorPoint": "methods",
     "Inversion": "result",
     "L1LP": "methods",
-    "Layer": "generator",
+    "Layer": "layer",
     "LayerReport": "result",
     "LevenbergMarquardt": "methods",
     "LinfLP": "methods",

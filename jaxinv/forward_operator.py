@@ -16,7 +16,8 @@ from jaxtyping import Float
 from scipy import sparse
 
 from jaxinv.activation import Activation
-from jaxinv.generator import Generator, Layer
+from jaxinv.generator import Generator
+from jaxinv.layer import Layer
 
 SEED = 20_190_617
 ADJOINT_TOLERANCE = 1e-6  # relative: float32 operators pass, a wrong adjoint does not

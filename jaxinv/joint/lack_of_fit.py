@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from scipy.special import fdtri
 
-from jaxinv.generator import Layer
+from jaxinv.layer import Layer
 from jaxinv.layerwise.active_rows import LinearRows
 
 LEVEL = 0.99  # share of rows with nothing but noise that pass

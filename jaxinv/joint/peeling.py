@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxinv.generator import Generator, Layer
+from jaxinv.generator import Generator
+from jaxinv.layer import Layer
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import Centre, centre
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxinv.generator import Layer
+from jaxinv.layer import Layer
 
 
 class LinearRows(NamedTuple):

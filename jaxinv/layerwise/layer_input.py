@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv.generator import Layer
+from jaxinv.layer import Layer
 from jaxinv.layerwise import least_squares
 from jaxinv.layerwise.active_rows import linear_rows
 from jaxinv.layerwise.constraints import Box, Rows
