@@ -18,7 +18,8 @@ import numpy as np
 
 import jaxinv
 from benchmarks.exact import SUCCESS, recovery_error
-from benchmarks.tune_gd import RESULTS, machine, settings, write
+from benchmarks.record import RESULTS, machine, write
+from benchmarks.tune_gd import settings
 
 SUCCEEDS = f"||z - z*||_2 <= {SUCCESS:g} ||z*||_2"
 PAPER_RANDOM, PAPER_MNIST = (

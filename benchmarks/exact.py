@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import jaxinv
-from benchmarks.tune_gd import machine
+from benchmarks.record import machine
 
 OUT = Path(__file__).parent / "results" / "exact.json"
 SUCCESS, CLOSE = 1e-3, 1e-9

@@ -25,7 +25,8 @@ from benchmarks import counts
 from benchmarks.cores import processor
 from benchmarks.joint_success import planted
 from benchmarks.lp import programs
-from benchmarks.tune_gd import inverted, machine, write
+from benchmarks.record import machine, write
+from benchmarks.tune_gd import inverted
 from jaxinv.joint.lanes import Engine, default_lanes
 from jaxinv.joint.levenberg_marquardt import Box, Starts
 from jaxinv.joint.starts import starting_points

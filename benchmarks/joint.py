@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks import joint_limits as limits
 from benchmarks import joint_rivals as rivals
 from benchmarks import joint_success as success
+from benchmarks.record import machine
 from benchmarks.train_gan import RECIPES
-from benchmarks.tune_gd import machine
 
 OUT = Path(__file__).parent / "results" / "joint.json"
 

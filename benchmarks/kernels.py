@@ -26,7 +26,7 @@ from rich.table import Table
 import jaxinv
 from benchmarks.cores import child, processor
 from benchmarks.lp import programs
-from benchmarks.tune_gd import machine, write
+from benchmarks.record import machine, write
 from jaxinv import cholesky
 from jaxinv.joint import levenberg_marquardt as lm
 from jaxinv.layerwise.active_rows import LinearRows

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.lp_rivals import Rival, rivals
-from benchmarks.tune_gd import machine
+from benchmarks.record import machine
 from jaxinv.activation import Activation
 from jaxinv.layerwise.constraints import Rows, l1_rows, linf_rows
 from jaxinv.lp.problem import IntervalLP, certify

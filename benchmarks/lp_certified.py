@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxinv
-from benchmarks.tune_gd import machine, write
+from benchmarks.record import machine, write
 from jaxinv.layerwise.constraints import Rows, l1_rows, linf_rows, relaxed_rows
 from jaxinv.layerwise.layer_program import LayerProgram
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import jaxinv
-from benchmarks.tune_gd import machine
+from benchmarks.record import machine
 from jaxinv.lp import clarabel_pool
 
 OUT = Path(__file__).parent / "results" / "overlap.json"

@@ -28,7 +28,7 @@ from benchmarks.peers_descent import descents
 from benchmarks.peers_layerwise import LAYERWISE
 from benchmarks.peers_newton import newtons
 from benchmarks.peers_race import NETS, SHARES, Progress, Rival, raced, task
-from benchmarks.tune_gd import machine, write
+from benchmarks.record import machine, write
 from jaxinv.chunk import joint_problem
 from jaxinv.joint.minima import nothing_found
 from jaxinv.joint.portfolio import stages

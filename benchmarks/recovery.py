@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import jaxinv
-from benchmarks.tune_gd import machine
+from benchmarks.record import machine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import algorithm_1

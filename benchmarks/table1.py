@@ -26,7 +26,7 @@ from benchmarks.conditions import (
     errors,
 )
 from benchmarks.plots import LOOKS, canvas, legend_below, save
-from benchmarks.tune_gd import machine
+from benchmarks.record import machine
 
 PAPER_SECONDS = (0.63, 1.03)  # the paper's l_inf inversion, over its latent sizes
 WIDTHS = (250, 600)

@@ -29,7 +29,7 @@ from benchmarks.conditions import Calls
 from benchmarks.cores import available, child, processor
 from benchmarks.exact import peak_memory
 from benchmarks.joint_success import planted
-from benchmarks.tune_gd import machine, write
+from benchmarks.record import machine, write
 
 OUT = Path(__file__).parent / "results" / "throughput.json"
 NOISE = 1e-3

@@ -13,9 +13,6 @@ fewer gradients. What is chosen is judged once more on fresh codes ("judged").
 
 import argparse
 import json
-import os
-import platform
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,9 +23,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from safetensors import safe_open
 
+from benchmarks.record import RESULTS, machine, write
 from jaxinv.generator import Generator
 from jaxinv.joint.gradient_descent import Target, descend, keep_best
 from jaxinv.joint.starts import starting_points
@@ -36,7 +33,6 @@ from jaxinv.methods import GradientDescent
 from jaxinv.result import Inversion
 from jaxinv.status import Status
 
-RESULTS = Path(__file__).parent / "results"
 SHIPPED = Path(__file__).parent.parent / "jaxinv" / "data"
 SUCCESS = 1e-3
 PAPER_SIZES = (20, 40, 60, 80, 100)
@@ -192,28 +188,6 @@ def success(families: Sequence[Family], chosen: GradientDescent) -> list[dict[st
             rows.append({"k": family.widths[0], "settings": label} | verdict)
             print(family.name, label, *verdict.values(), flush=True)
     return rows
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    return {
-        "platform": f"{platform.system()} {platform.machine()}",
-        "device": jax.devices()[0].platform,
-        "cores": os.cpu_count(),
-        "load_average_at_start": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "optax": optax.__version__,
-        "numpy": np.__version__,
-        "dtype": "float64",
-    }
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """JSON with one row of results a line."""
-    text = json.dumps(content, indent=1)
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(re.sub(r"\{[^{}]*\}", lambda flat: " ".join(flat[0].split()), text) + "\n")
 
 
 def random_families(sizes: Iterable[tuple[int, ...]], nets: int, codes: int) -> list[Family]:

@@ -22,7 +22,7 @@ import optax
 
 from benchmarks.joint_success import SUCCESS, error
 from benchmarks.peers_race import NETS, RANDOM, Task, task
-from benchmarks.tune_gd import machine, write
+from benchmarks.record import machine, write
 from jaxinv.generator import Generator, forward
 
 OUT = Path(__file__).parent / "results" / "peers_tuning.json"
