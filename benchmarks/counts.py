@@ -7,7 +7,7 @@ what is attainable. Doubles throughout. n x k: a layer; D: directions of an inte
 
 from typing import NamedTuple
 
-from jaxinv.generator import Generator
+from jaxinv.model.generator import Generator
 
 DOUBLE = 8
 LP_VECTORS = 40  # vectors of length n that a step reads or writes for its margins and multipliers

@@ -27,12 +27,12 @@ import jaxinv
 from benchmarks.cores import child, processor
 from benchmarks.lp import programs
 from benchmarks.record import machine, write
-from jaxinv import cholesky
 from jaxinv.joint import levenberg_marquardt as lm
 from jaxinv.layerwise.active_rows import LinearRows
 from jaxinv.layerwise.least_squares import centre
+from jaxinv.linalg import cholesky
+from jaxinv.linalg.normal_matrix import normal_matrices
 from jaxinv.lp.solve import run_backend
-from jaxinv.normal_matrix import normal_matrices
 
 OUT = Path(__file__).parent / "results" / "kernels.json"
 LIMIT, TURNS, AGAIN = 1.5, 15, 2

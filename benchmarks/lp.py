@@ -24,11 +24,11 @@ from rich.table import Table
 
 from benchmarks.lp_rivals import Rival, rivals
 from benchmarks.record import machine
-from jaxinv.activation import Activation
 from jaxinv.layerwise.constraints import Rows, l1_rows, linf_rows
 from jaxinv.lp.problem import IntervalLP, certify
 from jaxinv.lp.solve import run_backend
-from jaxinv.methods import InteriorPoint
+from jaxinv.model.activation import Activation
+from jaxinv.settings import InteriorPoint
 
 OUT = Path(__file__).parent / "results" / "lp.json"
 SHAPES, BATCHES = ("100x20", "500x100", "600x250", "784x500"), (1, 32, 256, 2048)

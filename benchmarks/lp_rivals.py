@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import run_backend
-from jaxinv.methods import ClarabelPool, CvxpySolver, InteriorPoint
+from jaxinv.settings import ClarabelPool, CvxpySolver, InteriorPoint
 
 Rival = Callable[[IntervalLP], np.ndarray]
 ACCURACY = 1e-8

@@ -29,10 +29,10 @@ from benchmarks.peers_layerwise import LAYERWISE
 from benchmarks.peers_newton import newtons
 from benchmarks.peers_race import NETS, SHARES, Progress, Rival, raced, task
 from benchmarks.record import machine, write
-from jaxinv.chunk import joint_problem
+from jaxinv.call.chunk import joint_problem
+from jaxinv.call.request import checked
 from jaxinv.joint.minima import nothing_found
 from jaxinv.joint.portfolio import stages
-from jaxinv.request import checked
 
 OUT = Path(__file__).parent / "results" / "peers.json"
 PACKAGES = ("torch", "optimistix", "lineax", "jaxopt", "optax", "cvxpy", "clarabel", "highspy")

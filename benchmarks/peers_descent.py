@@ -18,7 +18,7 @@ import numpy as np
 import jaxinv
 from benchmarks.peers_race import Progress, Rival
 from benchmarks.tune_peers import BLOCK, KINDS, OUT, descent
-from jaxinv.generator import forward
+from jaxinv.model.generator import forward
 
 REPRODUCED = 3e-5  # relative residual: near float32's floor, below what an error of 1e-3 leaves
 STARTS = 20

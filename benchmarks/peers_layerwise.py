@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 import jaxinv
 from benchmarks.peers_race import Progress
-from jaxinv.layer import Layer
+from jaxinv.model.layer import Layer
 
 ACTIVE = 1e-6  # of max|x|: what a solver leaves of a zero
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import jaxinv
 from benchmarks.peers_race import Progress, Rival
-from jaxinv.generator import forward
+from jaxinv.model.generator import forward
 
 REPRODUCED = 1e-7  # relative residual
 STARTS, STEPS, TOLERANCE = 20, 100, 1e-8

@@ -27,7 +27,7 @@ from jaxinv.certify import (
     width_for_recovery,
 )
 from jaxinv.certify.constants import ORDER, Norm
-from jaxinv.generator import Generator
+from jaxinv.model.generator import Generator
 
 OUT = Path(__file__).parent / "results" / "theorems.json"
 

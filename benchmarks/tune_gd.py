@@ -26,12 +26,12 @@ import numpy as np
 from safetensors import safe_open
 
 from benchmarks.record import RESULTS, machine, write
-from jaxinv.generator import Generator
 from jaxinv.joint.gradient_descent import Target, descend, keep_best
 from jaxinv.joint.starts import starting_points
-from jaxinv.methods import GradientDescent
-from jaxinv.result import Inversion
-from jaxinv.status import Status
+from jaxinv.model.generator import Generator
+from jaxinv.outcome.inversion import Inversion
+from jaxinv.outcome.status import Status
+from jaxinv.settings import GradientDescent
 
 SHIPPED = Path(__file__).parent.parent / "jaxinv" / "data"
 SUCCESS = 1e-3

@@ -23,7 +23,7 @@ import optax
 from benchmarks.joint_success import SUCCESS, error
 from benchmarks.peers_race import NETS, RANDOM, Task, task
 from benchmarks.record import machine, write
-from jaxinv.generator import Generator, forward
+from jaxinv.model.generator import Generator, forward
 
 OUT = Path(__file__).parent / "results" / "peers_tuning.json"
 SHARE, ROWS, STARTS, SEED = 0.9, 12, 4, 10_000

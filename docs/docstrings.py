@@ -19,7 +19,7 @@ LINKS = {
     name: f"{module.__name__}.{name}"
     for module in (jaxinv.hardness, jaxinv.certify, jaxinv)
     for name in module.__all__
-} | {"LayerLP": "jaxinv.methods.LayerLP"}
+} | {"LayerLP": "jaxinv.settings.LayerLP"}
 MARKUP = re.compile(r"([\\*|_])")
 # Sentences that speak of the whole and not of the argument named before them.
 ASIDE = re.compile(r"(?<=[.)] )(?=Raises |Warns |Other (?:arguments|fields) )")

@@ -8,21 +8,22 @@
 Names are loaded on first use, so that `import jaxinv` and --help start without JAX.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxinv.activation import Activation
+    from jaxinv.call.invert import invert, invert_stream
     from jaxinv.certify.identifiability import Identifiability, identifiability
     from jaxinv.certify.rigorous import rigorous_radius
     from jaxinv.certify.uncertainty import Confidence, confidence
     from jaxinv.formats import load_generator, save_generator, shipped_generators
-    from jaxinv.generator import Generator
-    from jaxinv.invert import invert, invert_stream
-    from jaxinv.layer import Layer
-    from jaxinv.methods import (
+    from jaxinv.model.activation import Activation
+    from jaxinv.model.generator import Generator
+    from jaxinv.model.layer import Layer
+    from jaxinv.outcome.inversion import Inversion, LayerReport
+    from jaxinv.outcome.search_report import Ending, SearchReport, Start
+    from jaxinv.outcome.status import Status
+    from jaxinv.settings import (
         L1LP,
         Auto,
         ClarabelPool,
@@ -34,38 +35,35 @@ if TYPE_CHECKING:
         LinfLP,
         RelaxedLP,
     )
-    from jaxinv.result import Inversion, LayerReport
-    from jaxinv.search_report import Ending, SearchReport, Start
-    from jaxinv.status import Status
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Activation": "activation",
-    "Auto": "methods",
-    "ClarabelPool": "methods",
+    "Activation": "model.activation",
+    "Auto": "settings",
+    "ClarabelPool": "settings",
     "Confidence": "certify.uncertainty",
-    "CvxpySolver": "methods",
-    "Ending": "search_report",
-    "Exact": "methods",
-    "Generator": "generator",
-    "GradientDescent": "methods",
+    "CvxpySolver": "settings",
+    "Ending": "outcome.search_report",
+    "Exact": "settings",
+    "Generator": "model.generator",
+    "GradientDescent": "settings",
     "Identifiability": "certify.identifiability",
-    "InteriorPoint": "methods",
-    "Inversion": "result",
-    "L1LP": "methods",
-    "Layer": "layer",
-    "LayerReport": "result",
-    "LevenbergMarquardt": "methods",
-    "LinfLP": "methods",
-    "RelaxedLP": "methods",
-    "SearchReport": "search_report",
-    "Start": "search_report",
-    "Status": "status",
+    "InteriorPoint": "settings",
+    "Inversion": "outcome.inversion",
+    "L1LP": "settings",
+    "Layer": "model.layer",
+    "LayerReport": "outcome.inversion",
+    "LevenbergMarquardt": "settings",
+    "LinfLP": "settings",
+    "RelaxedLP": "settings",
+    "SearchReport": "outcome.search_report",
+    "Start": "outcome.search_report",
+    "Status": "outcome.status",
     "confidence": "certify.uncertainty",
     "identifiability": "certify.identifiability",
-    "invert": "invert",
-    "invert_stream": "invert",
+    "invert": "call.invert",
+    "invert_stream": "call.invert",
     "load_generator": "formats",
     "rigorous_radius": "certify.rigorous",
     "save_generator": "formats",
@@ -111,14 +109,3 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"jaxinv.{_HOME[name]}"), name)
     globals()[name] = value
     return value
-
-
-class _Package(ModuleType):
-    """`jaxinv.invert` is the function, even after something has imported the file of that name."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxinv.activation import SQUASHES, Activation
+from jaxinv.model.activation import SQUASHES, Activation
 
 U = np.linspace(-4.0, 4.0, 81)
 

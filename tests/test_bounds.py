@@ -10,7 +10,7 @@ from jaxinv.certify import (
     observed_error_bound,
 )
 from jaxinv.certify.constants import Norm
-from jaxinv.generator import Generator
+from jaxinv.model.generator import Generator
 
 NORMS: tuple[Norm, ...] = ("linf", "l1", "l2")
 

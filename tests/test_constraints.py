@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from jaxinv.activation import Activation
 from jaxinv.layerwise.constraints import (
     Rows,
     bracket_rows,
@@ -15,6 +14,7 @@ from jaxinv.layerwise.constraints import (
     tolerance_needed,
     undecided,
 )
+from jaxinv.model.activation import Activation
 
 BATCH, ROWS, COLUMNS = 4, 60, 3
 TOLERANCE = np.array([0.05, 0.2, 0.3, 0.4])

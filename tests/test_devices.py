@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import jaxinv
-from jaxinv import in_flight
+from jaxinv.call import in_flight
 
 ON_FOUR = """
 import jax, numpy as np, jaxinv
-from jaxinv.chunk import invert_chunk
-from jaxinv import in_flight
+from jaxinv.call.chunk import invert_chunk
+from jaxinv.call import in_flight
 
 used = set()
 def watched(request, *rest):

@@ -14,7 +14,7 @@ import pytest
 import jaxinv
 import jaxinv.certify
 import jaxinv.hardness
-import jaxinv.methods
+import jaxinv.settings
 
 MODULES = (jaxinv, jaxinv.certify, jaxinv.hardness)
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -39,7 +39,7 @@ def own_members(path: str, owner: type) -> Iterator[tuple[str, Any]]:
 
 EXPORTED = dict(entry for module in MODULES for entry in exported(module))
 # What the settings of Algorithms 1 to 3 have in common is said in one place.
-EXPORTED["jaxinv.methods.LayerLP"] = jaxinv.methods.LayerLP
+EXPORTED["jaxinv.settings.LayerLP"] = jaxinv.settings.LayerLP
 MEMBERS = {
     path: member
     for name, value in EXPORTED.items()

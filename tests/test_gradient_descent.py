@@ -10,12 +10,12 @@ import numpy.typing as npt
 import optax
 import pytest
 
-from jaxinv.generator import Generator
 from jaxinv.joint.gradient_descent import _NAMED, _best_run, gradient_descent
 from jaxinv.joint.starts import starting_points
-from jaxinv.methods import GRADIENT_OPTIMIZERS, METHODS, GradientDescent, resolve
-from jaxinv.result import Inversion
-from jaxinv.status import Status
+from jaxinv.model.generator import Generator
+from jaxinv.outcome.inversion import Inversion
+from jaxinv.outcome.status import Status
+from jaxinv.settings import GRADIENT_OPTIMIZERS, METHODS, GradientDescent, resolve
 
 Array = npt.NDArray[Any]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import jaxinv
-from jaxinv.activation import SQUASHES
 from jaxinv.certify.uncertainty import UnderCoverage
+from jaxinv.model.activation import SQUASHES
 
 
 def planted(widths, activation="relu", rows=16, seed=0):

@@ -13,7 +13,7 @@ from jaxinv.job.layout import Layout
 from jaxinv.job.lock import exclusive
 from jaxinv.job.report import write
 from jaxinv.job.settings import from_record, to_record
-from jaxinv.methods import METHODS
+from jaxinv.settings import METHODS
 
 CHUNK = 8
 

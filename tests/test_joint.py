@@ -7,8 +7,8 @@ from scipy.optimize import least_squares
 
 import jaxinv
 from jaxinv import Status
-from jaxinv.activation import SQUASHES
 from jaxinv.joint.linearization import linearize
+from jaxinv.model.activation import SQUASHES
 
 
 def recovery_error(found, latent):

@@ -9,7 +9,7 @@ from scipy.optimize import linprog
 
 import jaxinv
 from jaxinv import L1LP, LinfLP, RelaxedLP, Status
-from jaxinv.activation import SQUASHES
+from jaxinv.model.activation import SQUASHES
 
 POOL = jaxinv.ClarabelPool(threads=1)
 # A layer's shape costs the device solver seconds to compile; the pool takes any.

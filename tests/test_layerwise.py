@@ -6,7 +6,7 @@ import pytest
 
 import jaxinv
 from jaxinv import Status
-from jaxinv.activation import SQUASHES
+from jaxinv.model.activation import SQUASHES
 
 
 def recovery_error(found, latent):

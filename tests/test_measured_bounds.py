@@ -12,8 +12,8 @@ from scipy.optimize import linprog
 
 from jaxinv.certify import ErrorBound, error_bound, observed_error_bound
 from jaxinv.certify.constants import ORDER, Norm
-from jaxinv.generator import Generator
-from jaxinv.layer import Layer
+from jaxinv.model.generator import Generator
+from jaxinv.model.layer import Layer
 
 cp: Any = cvxpy  # its types lack most of its functions
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from dense_newton import densely
 
+from jaxinv.linalg.normal_matrix import pair_products
 from jaxinv.lp.device_program import DeviceMatrix, Program, State
 from jaxinv.lp.newton import Residuals, direction_to, least_pivot, newton_matrix
 from jaxinv.lp.problem import Slack
 from jaxinv.lp.sides import Sides
-from jaxinv.normal_matrix import pair_products
 
 BATCH, ROWS, COLUMNS = 4, 9, 3
 PIVOT = least_pivot(np.dtype(float), fine=False)

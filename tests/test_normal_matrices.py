@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxinv.normal_matrix import normal_matrices, pair_products
+from jaxinv.linalg.normal_matrix import normal_matrices, pair_products
 
 
 @pytest.mark.parametrize("shape", [(7, 1), (40, 20), (90, 65), (400, 150), (120, 257)])

@@ -6,7 +6,7 @@ from scipy import sparse
 
 import jaxinv
 from jaxinv import Status
-from jaxinv.forward_operator import measured
+from jaxinv.model.measurement import measured
 
 
 def recovery_error(found, latent):

@@ -8,10 +8,10 @@ import paper
 import pytest
 
 import jaxinv
-from jaxinv.activation import Activation
 from jaxinv.layerwise.constraints import Rows, l1_rows, linf_rows, relaxed_rows
 from jaxinv.lp.problem import Slack, certify
 from jaxinv.lp.solve import run_backend, solve_certified
+from jaxinv.model.activation import Activation
 
 BUILD = {"linf": linf_rows, "l1": l1_rows, "relaxed": relaxed_rows}
 SHAPES = ((8, 3), (20, 5), (30, 10), (60, 20), (90, 30), (120, 40))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import jaxinv
-from jaxinv.generator import forward
 from jaxinv.joint.linearization import linearize
+from jaxinv.model.generator import forward
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 

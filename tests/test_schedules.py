@@ -8,7 +8,6 @@ import pytest
 from scipy.optimize import linprog
 
 import jaxinv
-from jaxinv.generator import Generator
 from jaxinv.layerwise.constraints import Rows, l1_rows, linf_rows, tolerance_needed
 from jaxinv.layerwise.freedom import undetermined
 from jaxinv.layerwise.grid import Grid
@@ -17,6 +16,7 @@ from jaxinv.layerwise.optimum import breakpoints, least_misfit
 from jaxinv.layerwise.signs import best_of_sets
 from jaxinv.layerwise.tolerance import literal_loop, smallest_accepted
 from jaxinv.layerwise.true_residual import L1, RELAXED, best_of_grid, l1_residual, walk
+from jaxinv.model.generator import Generator
 
 SHAPES = ((8, 3), (15, 5), (20, 8), (30, 10))
 POOL = jaxinv.ClarabelPool(threads=1)

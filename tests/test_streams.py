@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 import jaxinv
+from jaxinv.call.in_flight import IN_FLIGHT
 from jaxinv.cli import app
-from jaxinv.in_flight import IN_FLIGHT
 
 
 def test_a_stream_takes_no_more_chunks_than_it_holds():

@@ -36,8 +36,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxinv.certify.constants import Effort, Norm, check_norm, lower_bound
-from jaxinv.generator import Generator
-from jaxinv.layer import Layer
+from jaxinv.model.generator import Generator
+from jaxinv.model.layer import Layer
 
 # As the methods do: the first tolerance tried, relative to the largest value seen.
 FIRST_TOLERANCE = 1e-6

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv import cholesky
-from jaxinv.activation import Activation
-from jaxinv.generator import Generator, chained
+from jaxinv.linalg import cholesky
+from jaxinv.model.activation import Activation
+from jaxinv.model.generator import Generator, chained
 
 RANK_TOLERANCE = 1e-10  # of the largest singular value
 CLEAR_EIGENVALUE = 1e-8  # of the Gram matrix with unit diagonal: above it the rank is beyond doubt

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxinv.certify.bounds import error_bound
 from jaxinv.certify.constants import Effort, Norm, lower_bound
-from jaxinv.generator import Generator
+from jaxinv.model.generator import Generator
 
 PRINTED_EXPANSION = 5.0
 

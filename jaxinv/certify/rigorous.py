@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxinv.activation import Activation
 from jaxinv.certify.identifiability import observed_rows
-from jaxinv.generator import Generator
+from jaxinv.model.activation import Activation
+from jaxinv.model.generator import Generator
 
 ROUNDING = 1e-13  # of what is multiplied: far above the rounding of these sums, far below noise
 SINGULAR = 1e-10

@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
-from jaxinv.activation import Activation
 from jaxinv.certify.identifiability import observed_rows
-from jaxinv.generator import Generator
-from jaxinv.result import Inversion
+from jaxinv.model.activation import Activation
+from jaxinv.model.generator import Generator
+from jaxinv.outcome.inversion import Inversion
 
 # Share of hidden units within two standard deviations of their kink: beyond it intervals that
 # should cover 95% were seen to cover less than 93%.

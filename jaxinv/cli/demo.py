@@ -10,12 +10,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from jaxinv.call.invert import invert
 from jaxinv.cli.picture import Panel, draw
 from jaxinv.formats import load_generator, shipped_generators
 from jaxinv.formats.arrays import read_npz
-from jaxinv.generator import Generator
-from jaxinv.invert import invert
-from jaxinv.result import Inversion
+from jaxinv.model.generator import Generator
+from jaxinv.outcome.inversion import Inversion
 
 SUCCESS = 1e-3  # relative recovery error, the paper's criterion without noise
 WITHOUT_NOISE, UNDER_NOISE = ("exact",), ("linf", "auto")

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from jaxinv.call.invert import invert
 from jaxinv.cli.gpu import missing, this_host
-from jaxinv.generator import Generator
-from jaxinv.invert import invert
+from jaxinv.model.generator import Generator
 
 PACKAGES = ("jaxinv", "jax", "jaxlib", "numpy", "scipy", "clarabel", "cvxpy", "optax")
 

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxinv.formats import load_generator
-from jaxinv.layer import Layer
+from jaxinv.model.layer import Layer
 
 NOISELESS, NOISY = 2.1, 5.0  # the paper's expansion factors for ReLU layers
 

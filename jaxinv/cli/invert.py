@@ -15,11 +15,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from jaxinv.call.invert import default_chunk, invert_stream
 from jaxinv.formats import load_generator
-from jaxinv.invert import default_chunk, invert_stream
 from jaxinv.job import durable
 from jaxinv.job.sources import open_mask, open_rows
-from jaxinv.result import Inversion, concatenate
+from jaxinv.outcome.inversion import Inversion, concatenate
 
 
 def run(

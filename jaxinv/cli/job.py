@@ -20,7 +20,7 @@ from jaxinv.job.job import Job
 from jaxinv.job.retry import open_retry, results, retries
 from jaxinv.job.run import CHUNK_MEMORY, Executors, run
 from jaxinv.job.summary import status_counts
-from jaxinv.status import Status
+from jaxinv.outcome.status import Status
 
 INTERRUPTED = 75
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxinv.job.work import Done
-from jaxinv.status import Status
+from jaxinv.outcome.status import Status
 
 
 class Bar:

@@ -6,7 +6,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from jaxinv.formats import npz, safetensors
-from jaxinv.generator import Generator
+from jaxinv.model.generator import Generator
 
 _FORMATS = {".npz": npz, ".safetensors": safetensors}
 # These need an extra each, imported when such a file comes.

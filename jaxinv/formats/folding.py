@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from jaxinv.activation import Activation
-from jaxinv.generator import Generator
+from jaxinv.model.activation import Activation
+from jaxinv.model.generator import Generator
 
 # Entries of one matrix: 268 MB in float64.
 LARGEST_MATRIX = 1 << 25

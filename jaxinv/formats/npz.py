@@ -8,7 +8,7 @@ import numpy as np
 from jaxinv.formats.arrays import read_npz
 from jaxinv.formats.state_dict import from_state_dict
 from jaxinv.formats.tensors import from_tensors, to_tensors
-from jaxinv.generator import Generator
+from jaxinv.model.generator import Generator
 
 
 def load(path: Path, layers: Sequence[str] | None) -> Generator:

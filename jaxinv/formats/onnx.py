@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxinv.formats.folding import Chain, check_parity
-from jaxinv.generator import Generator
+from jaxinv.model.generator import Generator
 
 try:
     import onnx

@@ -10,7 +10,7 @@ from safetensors.numpy import save as encode
 
 from jaxinv.formats.state_dict import from_state_dict
 from jaxinv.formats.tensors import from_tensors, to_tensors
-from jaxinv.generator import Generator
+from jaxinv.model.generator import Generator
 
 
 def load(path: Path, layers: Sequence[str] | None) -> Generator:

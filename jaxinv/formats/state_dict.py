@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxinv.activation import Activation
 from jaxinv.formats.folding import Chain
-from jaxinv.generator import Generator
+from jaxinv.model.activation import Activation
+from jaxinv.model.generator import Generator
 
 EPSILON = 1e-5
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxinv.generator import Generator
+from jaxinv.model.generator import Generator
 
 
 def from_tensors(

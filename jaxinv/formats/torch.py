@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxinv.formats.folding import Chain, check_parity, leaky
 from jaxinv.formats.state_dict import from_state_dict
-from jaxinv.generator import Generator
+from jaxinv.model.generator import Generator
 
 try:
     import torch

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from jaxinv.generator import Generator
+from jaxinv.model.generator import Generator
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxinv.generator import Generator
 from jaxinv.hardness.dimacs import Formula
+from jaxinv.model.generator import Generator
 
 # Two dense float64 matrices: 1e8 entries are 0.8 GB.
 MOST_ENTRIES = 100_000_000

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from jaxinv.in_flight import IN_FLIGHT, chosen_devices
+from jaxinv.call.in_flight import IN_FLIGHT, chosen_devices
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 from jaxinv.job import durable
 from jaxinv.job.job import Job
 from jaxinv.job.retry import results
-from jaxinv.status import Status
+from jaxinv.outcome.status import Status
 
 ARRAYS = ("latent", "status", "residual", "undetermined", "failed_layer")
 # A fixed date, so that the same results are the same bytes.

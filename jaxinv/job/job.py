@@ -6,12 +6,12 @@ from pathlib import Path
 
 from jaxinv.formats import load_generator
 from jaxinv.formats.safetensors import encoded
-from jaxinv.generator import Generator
 from jaxinv.job import durable, settings
 from jaxinv.job.layout import Layout
 from jaxinv.job.manifest import Manifest, generator_digest, mask_input, observations_input
 from jaxinv.job.shards import Shards
-from jaxinv.methods import Method, resolve
+from jaxinv.model.generator import Generator
+from jaxinv.settings import Method, resolve
 
 SHARD_BYTES = 1 << 26  # of observations in float64
 LARGEST_SHARD = 4096

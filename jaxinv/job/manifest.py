@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxinv.generator import Generator
 from jaxinv.job import durable
 from jaxinv.job.sources import open_mask, open_rows, reopen
 from jaxinv.job.sources.rows import Rows, fingerprint, stamps
+from jaxinv.model.generator import Generator
 
 FORMAT = 1
 # Words for people, in the order in which a difference is reported.

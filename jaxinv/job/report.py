@@ -14,7 +14,7 @@ from jaxinv.job import durable, plots
 from jaxinv.job.job import Job
 from jaxinv.job.log import Log
 from jaxinv.job.retry import results, retries
-from jaxinv.status import Status
+from jaxinv.outcome.status import Status
 
 WORST = 8
 # Histograms of larger jobs are drawn from this many rows, evenly spread.

@@ -15,8 +15,8 @@ from jaxinv.job import durable, settings
 from jaxinv.job.job import Job
 from jaxinv.job.manifest import Input
 from jaxinv.job.sources.subset import open_subset
-from jaxinv.methods import Method, resolve
-from jaxinv.status import Status
+from jaxinv.outcome.status import Status
+from jaxinv.settings import Method, resolve
 
 INDEX = "rows.npy"
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
-from jaxinv.invert import default_chunk
+from jaxinv.call.invert import default_chunk
 from jaxinv.job.executors import worker_count
 from jaxinv.job.job import Job
 from jaxinv.job.lock import exclusive

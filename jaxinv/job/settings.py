@@ -3,8 +3,8 @@
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from jaxinv import methods
-from jaxinv.methods import METHODS, Method
+from jaxinv import settings as known
+from jaxinv.settings import METHODS, Method
 
 _NAMES = {settings: name for name, settings in METHODS.items()}
 
@@ -40,7 +40,7 @@ def _settings(value: Any) -> Any:
         return tuple(_settings(entry) for entry in value)
     if not isinstance(value, dict):
         return value
-    kind = getattr(methods, value["class"], None)
+    kind = getattr(known, value["class"], None)
     if not (isinstance(kind, type) and is_dataclass(kind)):
         raise ValueError(f"settings name {value['class']!r}, which this version does not know")
     return kind(**{k: _settings(v) for k, v in value.items() if k != "class"})

@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxinv.formats.arrays import npy_layout, read_npy
 from jaxinv.job import durable
-from jaxinv.result import Inversion
-from jaxinv.status import Status
+from jaxinv.outcome.inversion import Inversion
+from jaxinv.outcome.status import Status
 
 _NAME = re.compile(r"(\d{8})\.npy")
 

@@ -10,7 +10,7 @@ from typing import Any
 from jaxinv.job import durable
 from jaxinv.job.job import Job
 from jaxinv.job.work import Done
-from jaxinv.status import Status
+from jaxinv.outcome.status import Status
 
 
 @dataclass

@@ -10,14 +10,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxinv.chunk import invert_chunk
-from jaxinv.generator import Generator
-from jaxinv.in_flight import chosen_devices
+from jaxinv.call.chunk import invert_chunk
+from jaxinv.call.in_flight import chosen_devices
+from jaxinv.call.request import Request, checked
 from jaxinv.job.job import Job
 from jaxinv.job.layout import Layout
 from jaxinv.job.shards import pack
 from jaxinv.job.sources.rows import Rows
-from jaxinv.request import Request, checked
+from jaxinv.model.generator import Generator
 
 # Seconds to wait for memory that another shard holds.
 PAUSES = (1.0, 5.0, 25.0)

@@ -10,11 +10,11 @@ from jaxinv.certify.identifiability import jacobian_rank
 from jaxinv.joint.minima import Best
 from jaxinv.joint.portfolio import from_latents
 from jaxinv.joint.problem import Problem
-from jaxinv.methods import LevenbergMarquardt
-from jaxinv.norms import row_norms
-from jaxinv.result import Inversion
-from jaxinv.search_report import Ending, SearchReport
-from jaxinv.status import Status
+from jaxinv.linalg.norms import row_norms
+from jaxinv.outcome.inversion import Inversion
+from jaxinv.outcome.search_report import Ending, SearchReport
+from jaxinv.outcome.status import Status
+from jaxinv.settings import LevenbergMarquardt
 
 
 def answer(problem: Problem, best: Best) -> Inversion:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxinv import cholesky
-from jaxinv.generator import Generator, chained, passed
+from jaxinv.linalg import cholesky
+from jaxinv.model.generator import Generator, chained, passed
 
 BLOCK, LANE = 64, 8  # most rows computed together, and of what their number is a multiple
 RENEWALS, CHORD = 8, 5  # matrices, and steps with each

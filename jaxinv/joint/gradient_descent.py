@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv.generator import Generator, forward
 from jaxinv.joint.starts import starting_points
 from jaxinv.joint.target import Target
-from jaxinv.methods import GradientDescent
-from jaxinv.result import Inversion
-from jaxinv.status import Status
+from jaxinv.model.generator import Generator, forward
+from jaxinv.outcome.inversion import Inversion
+from jaxinv.outcome.status import Status
+from jaxinv.settings import GradientDescent
 
 
 class Descent(NamedTuple):

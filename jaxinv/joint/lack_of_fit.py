@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from scipy.special import fdtri
 
-from jaxinv.layer import Layer
 from jaxinv.layerwise.active_rows import LinearRows
+from jaxinv.model.layer import Layer
 
 LEVEL = 0.99  # share of rows with nothing but noise that pass
 MOST_LENIENT = 2.0  # a bound on the ratio beyond this would let a misfit as large as the noise pass

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxinv.generator import Generator
 from jaxinv.joint.levenberg_marquardt import (
     Box,
     Runs,
@@ -21,6 +20,7 @@ from jaxinv.joint.levenberg_marquardt import (
     idle,
     load,
 )
+from jaxinv.model.generator import Generator
 
 LANE_BYTES = 1 << 31  # what the Jacobians of all lanes may take
 MOST_LANES, MOST_ON_CPU = 1024, 16  # on a CPU more lanes only leave the cache

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv import cholesky
-from jaxinv.generator import Generator
 from jaxinv.joint.linearization import linearize
+from jaxinv.linalg import cholesky
+from jaxinv.model.generator import Generator
 
 FIRST_DAMPING = 1e-2
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e12

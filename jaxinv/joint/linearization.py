@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxinv.generator import Generator, chained
+from jaxinv.model.generator import Generator, chained
 
 
 class Linearization(NamedTuple):

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from jaxinv.joint.lanes import Engine
 from jaxinv.joint.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.problem import Problem
-from jaxinv.norms import row_norms
-from jaxinv.search_report import Start
+from jaxinv.linalg.norms import row_norms
+from jaxinv.outcome.search_report import Start
 
 SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
 SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxinv.generator import Generator
-from jaxinv.layer import Layer
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import Centre, centre
+from jaxinv.model.generator import Generator
+from jaxinv.model.layer import Layer
 
 ROUNDING = 1e-9  # of max|x|: entries this small count as zero whatever the noise
 FLOOR = 1e-7  # of the largest pre-activation: an error of this size does no harm to a start

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxinv.generator import Generator
 from jaxinv.joint import unrolled
 from jaxinv.joint.gauss_newton import gauss_newton
 from jaxinv.joint.lack_of_fit import noise_losses
@@ -24,8 +23,9 @@ from jaxinv.joint.minima import ROUGH, Best, nothing_found, settle
 from jaxinv.joint.peeling import operations, peel
 from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.joint.starts import starting_points
-from jaxinv.methods import Auto, LevenbergMarquardt
-from jaxinv.search_report import Start
+from jaxinv.model.generator import Generator
+from jaxinv.outcome.search_report import Start
+from jaxinv.settings import Auto, LevenbergMarquardt
 
 AGREEMENT = 2
 PEEL_AFTER = 4  # random runs

@@ -17,14 +17,14 @@ from jaxtyping import Float
 from scipy.optimize import nnls
 
 from jaxinv.certify.identifiability import AT_KINK
-from jaxinv.generator import Generator
 from jaxinv.joint.answer import relabelled
 from jaxinv.joint.problem import Problem
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
-from jaxinv.methods import Auto, ClarabelPool
-from jaxinv.result import Inversion
-from jaxinv.status import Status
+from jaxinv.model.generator import Generator
+from jaxinv.outcome.inversion import Inversion
+from jaxinv.outcome.status import Status
+from jaxinv.settings import Auto, ClarabelPool
 
 NULL = 1e-10  # of the largest singular value
 FLAT = 1e-9  # gradients this small along the null space, relative to the largest, are rounding

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxinv.generator import Generator
 from jaxinv.joint.lanes import Engine, default_lanes
 from jaxinv.joint.levenberg_marquardt import Box
+from jaxinv.model.generator import Generator
 
 
 @dataclass(frozen=True)

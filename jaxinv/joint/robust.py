@@ -20,8 +20,8 @@ from jaxinv.joint.levenberg_marquardt import Starts
 from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
-from jaxinv.methods import ClarabelPool
-from jaxinv.result import Inversion
+from jaxinv.outcome.inversion import Inversion
+from jaxinv.settings import ClarabelPool
 
 PROGRAMS = 12
 BLOCK = 32  # Jacobians in memory together

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxinv.generator import Generator
 from jaxinv.joint.lack_of_fit import OuterNoise, outer_noise
 from jaxinv.joint.peeling import ROUNDING
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import quick_centre
-from jaxinv.norms import row_norms
+from jaxinv.linalg.norms import row_norms
+from jaxinv.model.generator import Generator
 
 REFINEMENTS = 1  # with W^+, which rounding leaves as accurate as cond(W) eps
 CONSISTENT = 1e-9  # of the target: a larger misfit of the last layer is noise, not rounding

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxinv.layer import Layer
+from jaxinv.model.layer import Layer
 
 
 class LinearRows(NamedTuple):

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxinv.activation import Activation
 from jaxinv.lp.problem import IntervalLP, Slack
+from jaxinv.model.activation import Activation
 
 # Objective values below FLOOR * max|x| are rounding of the data, and count as zero.
 FLOOR = 1e-9

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv.layer import Layer
 from jaxinv.layerwise import least_squares
 from jaxinv.layerwise.active_rows import linear_rows
 from jaxinv.layerwise.constraints import Box, Rows
@@ -17,8 +16,9 @@ from jaxinv.layerwise.optimum import breakpoints, least_misfit
 from jaxinv.layerwise.signs import best_of_sets
 from jaxinv.layerwise.tolerance import Accepted, literal_loop, smallest_accepted
 from jaxinv.layerwise.true_residual import L1, RELAXED, best_of_grid, walk
-from jaxinv.methods import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
-from jaxinv.status import Status
+from jaxinv.model.layer import Layer
+from jaxinv.outcome.status import Status
+from jaxinv.settings import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
 
 DEFAULT_TOLERANCE = 1e-6  # of max|x|
 

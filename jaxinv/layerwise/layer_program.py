@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxinv.layer import Layer
 from jaxinv.layerwise import least_squares
 from jaxinv.layerwise.active_rows import linear_rows
 from jaxinv.layerwise.constraints import Rows
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import CertifiedSolution, solve_certified
-from jaxinv.methods import Solver
+from jaxinv.model.layer import Layer
+from jaxinv.settings import Solver
 
 Build = Callable[[Rows, np.ndarray], IntervalLP]
 

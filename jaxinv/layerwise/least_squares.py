@@ -20,9 +20,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv import cholesky
 from jaxinv.layerwise.active_rows import LinearRows
-from jaxinv.normal_matrix import normal_matrices
+from jaxinv.linalg import cholesky
+from jaxinv.linalg.normal_matrix import normal_matrices
 
 REFINEMENTS = 3
 # Below this the squared condition number leaves too few digits: the singular values decide.

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv.generator import Generator
 from jaxinv.layerwise.constraints import Box
 from jaxinv.layerwise.layer_input import LayerInput, under_noise, where_realizable
-from jaxinv.methods import Exact, LayerLP
-from jaxinv.result import LayerReport
-from jaxinv.status import Status
+from jaxinv.model.generator import Generator
+from jaxinv.outcome.inversion import LayerReport
+from jaxinv.outcome.status import Status
+from jaxinv.settings import Exact, LayerLP
 
 LatentBounds = tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from jaxinv.lp.problem import IntervalLP, LPSolution, Slack
-from jaxinv.methods import ClarabelPool
+from jaxinv.settings import ClarabelPool
 
 
 def solve(problem: IntervalLP, settings: ClarabelPool) -> LPSolution:

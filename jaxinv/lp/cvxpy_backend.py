@@ -9,7 +9,7 @@ import cvxpy as cp
 import numpy as np
 
 from jaxinv.lp.problem import IntervalLP, LPSolution, Slack
-from jaxinv.methods import CvxpySolver
+from jaxinv.settings import CvxpySolver
 
 
 def solve(problem: IntervalLP, settings: CvxpySolver) -> LPSolution:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxinv.linalg.normal_matrix import PairProducts, normal_matrices
 from jaxinv.lp.sides import Sides
-from jaxinv.normal_matrix import PairProducts, normal_matrices
 
 
 class DeviceMatrix(NamedTuple):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxinv import cholesky
+from jaxinv.linalg import cholesky
 from jaxinv.lp.device_program import DeviceMatrix, Program, State
 from jaxinv.lp.problem import Slack
 from jaxinv.lp.sides import Sides

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxinv.linalg.normal_matrix import pair_products
 from jaxinv.lp.device_program import DeviceMatrix, Program, State
 from jaxinv.lp.interior_point import advance, start
 from jaxinv.lp.newton import least_pivot
 from jaxinv.lp.problem import IntervalLP, LPSolution, Slack
 from jaxinv.lp.sides import Sides
-from jaxinv.methods import InteriorPoint
-from jaxinv.normal_matrix import pair_products
+from jaxinv.settings import InteriorPoint
 
 SLOT_BYTES = 1 << 28  # what the normal matrices of all slots may take
 MOST_ON_CPU = 64  # more leave the cache

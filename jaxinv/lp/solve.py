@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from jaxinv.lp import clarabel_pool, slots
 from jaxinv.lp.problem import Certificate, IntervalLP, LPSolution, Slack, certify
 from jaxinv.lp.vertex import to_vertex
-from jaxinv.methods import ClarabelPool, CvxpySolver, InteriorPoint, Solver
+from jaxinv.settings import ClarabelPool, CvxpySolver, InteriorPoint, Solver
 
 FAR = 1e3  # in units of the recentred program
 CLOSER = 0.1  # of the scale: an answer whose violation is smaller is a better centre

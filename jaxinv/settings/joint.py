@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from jaxinv.methods.checks import check_name, require
+from jaxinv.settings.checks import check_name, require
 
 Refinement = Literal["lm", "linf", "l1"]
 Preimage = Literal["any", "chebyshev", "minimum-norm"]

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
-from jaxinv.layer import Layer, checked_layer
+from jaxinv.model.layer import Layer, checked_layer
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["layers"], meta_fields=[])

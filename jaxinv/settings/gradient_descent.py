@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from jaxinv.methods.checks import check_name, require
+from jaxinv.settings.checks import check_name, require
 
 
 class Optimizer(Protocol):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxinv.methods.checks import require
+from jaxinv.settings.checks import require
 
 
 @dataclass(frozen=True)

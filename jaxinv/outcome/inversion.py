@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv.search_report import SearchReport
-from jaxinv.status import Status
+from jaxinv.outcome.search_report import SearchReport
+from jaxinv.outcome.status import Status
 
 
 @partial(

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxinv.generator import Generator
-from jaxinv.in_flight import Devices, Piece, chosen_devices, in_flight
-from jaxinv.methods import Method
-from jaxinv.request import checked, real_array
-from jaxinv.result import Inversion, concatenate, take_rows
+from jaxinv.call.in_flight import Devices, Piece, chosen_devices, in_flight
+from jaxinv.call.request import checked, real_array
+from jaxinv.model.generator import Generator
+from jaxinv.outcome.inversion import Inversion, concatenate, take_rows
+from jaxinv.settings import Method
 
 CHUNK_BYTES = 1 << 28
 LARGEST_CHUNK = 1024

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.linalg import solve_triangular
 
-from jaxinv.activation import Activation
+from jaxinv.model.activation import Activation
 
 
 @partial(

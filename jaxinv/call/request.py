@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxinv.forward_operator import measured, operator_matrix
-from jaxinv.generator import Generator
 from jaxinv.layerwise.sweep import LatentBounds
-from jaxinv.methods import (
+from jaxinv.model.generator import Generator
+from jaxinv.model.measurement import measured, operator_matrix
+from jaxinv.settings import (
     REFINEMENTS,
     Auto,
     Exact,

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxinv.chunk import invert_chunk
-from jaxinv.request import Request
-from jaxinv.result import Inversion, concatenate
+from jaxinv.call.chunk import invert_chunk
+from jaxinv.call.request import Request
+from jaxinv.outcome.inversion import Inversion, concatenate
 
 # Chunks in flight on a device: one in the pool of linear programs while it works on the next.
 IN_FLIGHT = 2

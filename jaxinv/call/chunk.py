@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxinv.call.request import Request
 from jaxinv.joint.answer import answer, inversion, refined
 from jaxinv.joint.gradient_descent import gradient_descent
 from jaxinv.joint.levenberg_marquardt import Box
@@ -15,11 +16,10 @@ from jaxinv.joint.preimage import chosen_preimage
 from jaxinv.joint.problem import Problem
 from jaxinv.joint.robust import robust_ending
 from jaxinv.layerwise.sweep import sweep
-from jaxinv.methods import Auto, Exact, GradientDescent, LevenbergMarquardt
-from jaxinv.norms import row_norms
-from jaxinv.request import Request
-from jaxinv.result import Inversion, take_rows
-from jaxinv.status import Status
+from jaxinv.linalg.norms import row_norms
+from jaxinv.outcome.inversion import Inversion, take_rows
+from jaxinv.outcome.status import Status
+from jaxinv.settings import Auto, Exact, GradientDescent, LevenbergMarquardt
 
 
 def invert_chunk(

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
-from jaxinv.activation import Activation
-from jaxinv.generator import Generator
-from jaxinv.layer import Layer
+from jaxinv.model.activation import Activation
+from jaxinv.model.generator import Generator
+from jaxinv.model.layer import Layer
 
 SEED = 20_190_617
 ADJOINT_TOLERANCE = 1e-6  # relative: float32 operators pass, a wrong adjoint does not

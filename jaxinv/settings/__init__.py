@@ -5,11 +5,11 @@ Tolerances are in the units of the observation unless a docstring says relative.
 
 from collections.abc import Mapping
 
-from jaxinv.methods.checks import require
-from jaxinv.methods.gradient_descent import GRADIENT_OPTIMIZERS, GradientDescent, Optimizer
-from jaxinv.methods.joint import REFINEMENTS, Auto, LevenbergMarquardt, Refinement
-from jaxinv.methods.layerwise import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
-from jaxinv.methods.solvers import ClarabelPool, CvxpySolver, InteriorPoint, Solver
+from jaxinv.settings.checks import require
+from jaxinv.settings.gradient_descent import GRADIENT_OPTIMIZERS, GradientDescent, Optimizer
+from jaxinv.settings.joint import REFINEMENTS, Auto, LevenbergMarquardt, Refinement
+from jaxinv.settings.layerwise import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
+from jaxinv.settings.solvers import ClarabelPool, CvxpySolver, InteriorPoint, Solver
 
 __all__ = [
     "GRADIENT_OPTIMIZERS",

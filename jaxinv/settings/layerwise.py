@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jaxinv.methods.checks import check_name, require
-from jaxinv.methods.solvers import InteriorPoint, Solver
+from jaxinv.settings.checks import check_name, require
+from jaxinv.settings.solvers import InteriorPoint, Solver
 
 
 @dataclass(frozen=True)

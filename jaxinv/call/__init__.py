@@ -1,0 +1,1 @@
+"""The two doors: arguments checked, batches cut into chunks, chunks sent to devices."""

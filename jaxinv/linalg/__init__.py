@@ -1,0 +1,1 @@
+"""Linear algebra of batches: norms, normal matrices, their factors."""
