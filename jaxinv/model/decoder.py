@@ -1,0 +1,50 @@
+"""What every method that treats all layers at once needs to know of a decoder, and no more.
+
+A chain of layers (`Generator`) is one, a differentiable JAX function (`FunctionGenerator`) another.
+What a chain knows besides stands in its `layers`, which a function does not have: solves one layer
+at a time, the noise its last layer shows, cells of constant activation pattern, softened ReLUs.
+"""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jaxinv.model.layer import Layer
+
+
+class Linearization(NamedTuple):
+    """G(z) and its Jacobian J there, as the k columns dG/dz_i: each is an observation itself.
+
+    value: (B, n). columns: (B, k, n), J'; the normal matrix J'J is columns @ columns'.
+    """
+
+    value: Float[Array, "B n"]
+    columns: Float[Array, "B k n"]
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """G: R^k -> R^n, differentiable almost everywhere; a pytree, so that jax.jit takes it.
+
+    `value` and `linearized` are for use inside a traced computation, whose caller sets float64.
+    The gradient J'r of a misfit r is the pullback that jax.vjp makes of `value`.
+    """
+
+    @property
+    def latent_size(self) -> int:
+        """k, the length of a latent."""
+
+    @property
+    def observation_size(self) -> int:
+        """n, the length of an observation."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of a chain, first to last; empty where the decoder is none."""
+
+    def value(self, z: Float[Array, "*B k"]) -> Float[Array, "*B n"]:
+        """G(z), in the precision of z."""
+
+    def linearized(self, z: Float[Array, "B k"], precision: DTypeLike) -> Linearization:
+        """G(z) in the precision of z, and J there, carried through the layers in `precision`."""
