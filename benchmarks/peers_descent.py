@@ -18,7 +18,6 @@ import numpy as np
 import jaxinv
 from benchmarks.peers_race import Progress, Rival
 from benchmarks.tune_peers import BLOCK, KINDS, OUT, descent
-from jaxinv.model.generator import forward
 
 REPRODUCED = 3e-5  # relative residual: near float32's floor, below what an error of 1e-3 leaves
 STARTS = 20
@@ -157,7 +156,7 @@ def _jaxopt() -> tuple[Any, Any]:
     import jaxopt
 
     def loss(z: jax.Array, generator: jaxinv.Generator, x: jax.Array) -> jax.Array:
-        return ((forward(generator, z) - x) ** 2).sum()
+        return ((generator.value(z) - x) ** 2).sum()
 
     solver = jaxopt.GradientDescent(loss, maxls=15, tol=0.0)
 

@@ -11,7 +11,6 @@ import numpy as np
 
 import jaxinv
 from benchmarks.peers_race import Progress, Rival
-from jaxinv.model.generator import forward
 
 REPRODUCED = 1e-7  # relative residual
 STARTS, STEPS, TOLERANCE = 20, 100, 1e-8
@@ -52,7 +51,7 @@ def _solver() -> Any:
 
     def misfit(z: jax.Array, args: tuple[jaxinv.Generator, jax.Array]) -> jax.Array:
         generator, x = args
-        return forward(generator, z) - x
+        return generator.value(z) - x
 
     def one(generator: jaxinv.Generator, start: jax.Array, x: jax.Array) -> jax.Array:
         return optimistix.least_squares(

@@ -23,7 +23,7 @@ import optax
 from benchmarks.joint_success import SUCCESS, error
 from benchmarks.peers_race import NETS, RANDOM, Task, task
 from benchmarks.record import machine, write
-from jaxinv.model.generator import Generator, forward
+from jaxinv.model.generator import Generator
 
 OUT = Path(__file__).parent / "results" / "peers_tuning.json"
 SHARE, ROWS, STARTS, SEED = 0.9, 12, 4, 10_000
@@ -78,7 +78,7 @@ def _advance(
         chosen = optimizer(kind, rate, cosine)
 
         def step(_: int, at: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
-            slope = jax.grad(lambda z: ((forward(generator, z) - x) ** 2).sum())(at[0])
+            slope = jax.grad(lambda z: ((generator.value(z) - x) ** 2).sum())(at[0])
             updates, memory = chosen.update(slope, at[1])
             return at[0] + updates, memory
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jaxinv.model.activation import Activation
     from jaxinv.model.generator import Generator
     from jaxinv.model.layer import Layer
+    from jaxinv.model.linear.convolution import Convolution, TransposedConvolution
+    from jaxinv.model.linear.resampling import pixel_shuffle
     from jaxinv.outcome.inversion import Inversion, LayerReport
     from jaxinv.outcome.search_report import Ending, SearchReport, Start
     from jaxinv.outcome.status import Status
@@ -43,6 +45,7 @@ _HOME = {
     "Auto": "settings",
     "ClarabelPool": "settings",
     "Confidence": "certify.uncertainty",
+    "Convolution": "model.linear.convolution",
     "CvxpySolver": "settings",
     "Ending": "outcome.search_report",
     "Exact": "settings",
@@ -60,11 +63,13 @@ _HOME = {
     "SearchReport": "outcome.search_report",
     "Start": "outcome.search_report",
     "Status": "outcome.status",
+    "TransposedConvolution": "model.linear.convolution",
     "confidence": "certify.uncertainty",
     "identifiability": "certify.identifiability",
     "invert": "call.invert",
     "invert_stream": "call.invert",
     "load_generator": "formats",
+    "pixel_shuffle": "model.linear.resampling",
     "rigorous_radius": "certify.rigorous",
     "save_generator": "formats",
     "shipped_generators": "formats",
@@ -76,6 +81,7 @@ __all__ = [
     "Auto",
     "ClarabelPool",
     "Confidence",
+    "Convolution",
     "CvxpySolver",
     "Ending",
     "Exact",
@@ -92,11 +98,13 @@ __all__ = [
     "SearchReport",
     "Start",
     "Status",
+    "TransposedConvolution",
     "confidence",
     "identifiability",
     "invert",
     "invert_stream",
     "load_generator",
+    "pixel_shuffle",
     "rigorous_radius",
     "save_generator",
     "shipped_generators",

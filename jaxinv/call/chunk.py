@@ -17,6 +17,7 @@ from jaxinv.joint.problem import Problem
 from jaxinv.joint.robust import robust_ending
 from jaxinv.layerwise.sweep import sweep
 from jaxinv.linalg.norms import row_norms
+from jaxinv.model.generator import Generator
 from jaxinv.outcome.inversion import Inversion, take_rows
 from jaxinv.outcome.status import Status
 from jaxinv.settings import Auto, Exact, GradientDescent, LevenbergMarquardt
@@ -58,6 +59,7 @@ def _by_method(request: Request, problem: Problem) -> Inversion:
         return found if method.preimage == "any" else chosen_preimage(problem, found, method)
     assert not isinstance(method, GradientDescent)
     x, weight = jnp.asarray(problem.observation), problem.weight
+    assert isinstance(request.generator, Generator)
     swept = sweep(request.generator, x, weight, problem.live, method, request.latent_bounds)
     found = inversion(problem, np.asarray(swept.latent), swept.status, swept.undetermined)
     return replace(found, layers=swept.layers)

@@ -141,5 +141,7 @@ def invert_stream(
 
 def default_chunk(generator: Generator, memory: int = CHUNK_BYTES) -> int:
     """Rows whose normal matrices fit into so many bytes, at most LARGEST_CHUNK."""
-    widest = max(layer.width_in**2 + 4 * layer.width for layer in generator.layers)
+    k, layers = generator.latent_size, generator.layers
+    matrices = [layer.width_in**2 + 4 * layer.width for layer in layers if layer.is_dense]
+    widest = max(matrices, default=k**2 + 4 * generator.observation_size)
     return int(np.clip(memory // (3 * 8 * widest), 1, LARGEST_CHUNK))

@@ -8,24 +8,29 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxinv.layerwise.sweep import LatentBounds
+from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
 from jaxinv.model.measurement import measured, operator_matrix
 from jaxinv.settings import (
+    METHODS,
     REFINEMENTS,
     Auto,
     Exact,
     GradientDescent,
+    LayerLP,
     LevenbergMarquardt,
     Method,
     resolve,
 )
+
+METHOD_NAMES: dict[type, str] = {settings: name for name, settings in METHODS.items()}
 
 
 @dataclass(frozen=True)
 class Request:
     """What every chunk of one call has in common; the generator includes the forward operator."""
 
-    generator: Generator
+    generator: Decoder
     method: Method
     latent_bounds: LatentBounds
     noise: float | None
@@ -34,7 +39,7 @@ class Request:
 
 
 def checked(
-    generator: Generator,
+    generator: Decoder,
     rows: np.ndarray,
     method: str | Method,
     *,
@@ -48,9 +53,14 @@ def checked(
     chunk: int | None = None,
 ) -> tuple[Request, Float[np.ndarray, "B n"]]:
     """Check every argument at the door; returns the request and the rows' weights (0: masked)."""
-    if not isinstance(generator, Generator):
-        raise ValueError(f"generator is a {type(generator).__name__}; expected jaxinv.Generator")
+    if not isinstance(generator, Decoder):
+        raise ValueError(
+            f"generator is a {type(generator).__name__}; expected jaxinv.Generator or "
+            "jaxinv.FunctionGenerator"
+        )
     settings = resolve(method)
+    if not isinstance(settings, Auto | LevenbergMarquardt | GradientDescent):
+        generator = _layer_by_layer(generator, settings)
     if operator is not None:
         generator = _with_operator(generator, operator, rows.shape[1], settings)
     if refine is not None:
@@ -78,15 +88,32 @@ def checked(
     return Request(generator, settings, bounds, noise, refine, seed), observed * importance
 
 
+def _layer_by_layer(decoder: Decoder, method: Exact | LayerLP) -> Generator:
+    """The chain of matrices that a layer-wise method needs; ValueError where there is none."""
+    name = METHOD_NAMES[type(method)]
+    if not isinstance(decoder, Generator):
+        raise ValueError(
+            f"{name!r} goes layer by layer, and a {type(decoder).__name__} has no layers to go by; "
+            "use 'auto', 'lm' or 'gd'"
+        )
+    for number, layer in enumerate(decoder.layers, start=1):
+        if not layer.activation.layerwise:
+            raise ValueError(
+                f"{name!r} goes layer by layer and cannot undo layer {number}'s activation, "
+                f"{layer.activation}; use 'auto', 'lm' or 'gd'"
+            )
+    return decoder.dense(method.largest_matrix)
+
+
 def _is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _with_operator(generator: Generator, operator: Any, m: int, method: Method) -> Generator:
+def _with_operator(generator: Decoder, operator: Any, m: int, method: Method) -> Decoder:
     matrix = operator_matrix(operator, generator.observation_size, m)
     whole = measured(generator, matrix)
     jointly = isinstance(method, Auto | LevenbergMarquardt | GradientDescent)
-    if whole.depth > generator.depth and m < generator.observation_size and not jointly:
+    if len(whole.layers) > len(generator.layers) and m < generator.observation_size and not jointly:
         raise ValueError(
             f"an operator of shape {matrix.shape} behind a last layer that is not linear cannot "
             "be undone layer by layer; use method 'auto' or 'lm'"

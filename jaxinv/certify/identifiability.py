@@ -16,11 +16,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.linalg import cholesky
+from jaxinv.model import walk
 from jaxinv.model.activation import Activation
-from jaxinv.model.generator import Generator, chained
+from jaxinv.model.decoder import Decoder, Linearization
+from jaxinv.model.layer import Layer
 
 RANK_TOLERANCE = 1e-10  # of the largest singular value
 CLEAR_EIGENVALUE = 1e-8  # of the Gram matrix with unit diagonal: above it the rank is beyond doubt
@@ -28,19 +31,20 @@ CLEAR_IN_SINGLE = 1e-3  # the same from single precision
 LEAST_COLUMN = 1e-6  # norm, of the largest column's
 MOST_IN_SINGLE = 1e9  # entries of the weights and of J, and their inverse
 BLOCK = 64  # Jacobians in memory together
-# A ReLU unit closer to its kink than this, relative to its layer, counts as off: an inverter that
-# ends on the boundary of a polytope of preimages leaves rounding there.
-AT_KINK = 1e-7
+BLOCK_BYTES = 1 << 29
+LARGEST_MATRIX = 1 << 20  # entries of a layer that is no matrix, whose rank is taken all the same
 
 
 @dataclass(frozen=True)
 class Identifiability:
     """What an image says about its latent, one entry a row (no batch axis for one latent).
 
-    layer_ranks: (B, d) rank of each layer's active rows, full where it is the layer's width_in.
+    layer_ranks: (B, d) rank of each layer's active rows, full where it is the layer's width_in, -1
+    where it is not known: the layer is a convolution whose matrix is too large to write out.
     rank: (B,) of the Jacobian. undetermined: (B,) k - rank, the dimension of the preimage around
     z. unique: (B,) z is the only preimage of G(z), anywhere. locally_unique: (B,) the only one in
-    a neighbourhood.
+    a neighbourhood. Of a decoder without layers, and of a layer of unknown rank, no image is known
+    to have one preimage alone.
 
     >>> g = jaxinv.Generator.from_layers([(np.eye(2), None, "relu")])
     >>> found = jaxinv.identifiability(g, [[1.0, 2.0], [1.0, -2.0]])
@@ -55,7 +59,7 @@ class Identifiability:
     locally_unique: Bool[np.ndarray, "*batch"]
 
 
-def identifiability(generator: Generator, latent: Any, mask: Any = None) -> Identifiability:
+def identifiability(generator: Decoder, latent: Any, mask: Any = None) -> Identifiability:
     """Ranks at z, (k,) or (B, k), and what follows from them for the observation x = G(z).
 
     mask: (n,) or (B, n) bool, True where observed. A latent that is not finite counts as wholly
@@ -71,31 +75,37 @@ def identifiability(generator: Generator, latent: Any, mask: Any = None) -> Iden
     finite = np.asarray(np.isfinite(rows).all(axis=1))
     rows = np.where(finite[:, None], rows, 0.0)
     observed = observed_rows(mask, (len(rows), generator.observation_size))
-    outputs = [np.asarray(output) for output in generator.outputs(rows)]
-    ranks = np.zeros((len(rows), generator.depth), np.int64)
-    for i, (layer, output) in enumerate(zip(generator.layers, outputs, strict=True)):
-        active = active_rows(layer.activation, output)
-        if i == generator.depth - 1:
+    layers = generator.layers
+    with jax.enable_x64(True):
+        outputs = _outputs(layers, jnp.asarray(rows))
+    ranks = np.full((len(rows), len(layers)), -1)
+    for i, (layer, output) in enumerate(zip(layers, outputs, strict=True)):
+        if not layer.is_dense and layer.width * layer.width_in > LARGEST_MATRIX:
+            continue
+        active = active_rows(layer.activation, np.asarray(output))
+        if i == len(layers) - 1:
             active = active & observed
         ranks[:, i] = _ranks_of_rows(np.asarray(layer.weight), active)
     rank = jacobian_rank(generator, rows, observed)
     ranks[~finite], rank[~finite] = 0, 0
-    full = ranks == np.array(generator.widths[:-1])
+    full = ranks == np.array([layer.width_in for layer in layers])
     k = generator.latent_size
-    unique, locally = np.asarray(full.all(axis=1)), np.asarray(rank == k)
+    unique, locally = np.asarray(full.all(axis=1) & bool(layers)), np.asarray(rank == k)
     parts = (ranks, rank, k - rank, unique, locally)
     return Identifiability(*(part[0] for part in parts) if z.ndim == 1 else parts)
 
 
 def jacobian_rank(
-    generator: Generator, latent: Float[np.ndarray, "B k"], observed: Bool[np.ndarray, "B n"]
+    generator: Decoder, latent: Float[np.ndarray, "B k"], observed: Bool[np.ndarray, "B n"]
 ) -> Int[np.ndarray, " B"]:
     """rank of the observed rows of J = D_d W_d ... D_1 W_1 at each latent."""
     rank = np.zeros(len(latent), np.int64)
-    for start in range(0, len(latent), BLOCK):
-        some = slice(start, start + BLOCK)
+    fit = BLOCK_BYTES // (8 * generator.latent_size * generator.scratch)
+    block = int(np.clip(fit, 1, BLOCK))
+    for start in range(0, len(latent), block):
+        some = slice(start, start + block)
         # One shape for every block: the last one is padded, not compiled anew.
-        padded = np.zeros((min(BLOCK, len(latent)), latent.shape[1]))
+        padded = np.zeros((min(block, len(latent)), latent.shape[1]))
         padded[: len(latent[some])] = latent[some]
         seen = np.zeros((len(padded), observed.shape[1]), bool)
         seen[: len(latent[some])] = observed[some]
@@ -110,47 +120,51 @@ def jacobian_rank(
     return rank
 
 
-def _slopes_off_kinks(generator: Generator, z: Float[Array, "B k"]) -> list[Array]:
-    """phi_i'(u_i) of every layer, with every ReLU unit that is at its kink switched off."""
-    slopes = []
-    for layer in generator.layers:
-        u = layer.preactivation(z)
-        slope = layer.activation.derivative(u)
-        if layer.activation.kind == "relu":
-            size = jnp.max(jnp.abs(u), axis=-1, keepdims=True)
-            slope = jnp.where(u > AT_KINK * size, 1.0, 0.0)
-        slopes.append(slope)
-        z = layer.activation(u)
-    return slopes
+def _off_kinks(generator: Decoder, z: Float[Array, "B k"], precision: DTypeLike) -> Linearization:
+    """G and J, with every ReLU unit that is at its kink switched off."""
+    if not generator.layers:
+        return generator.linearized(z, precision)
+    walked = walk.walk(generator.layers, z, walk.off_kinks)
+    return Linearization(walked.value, walk.columns(generator.layers, walked.slopes, precision))
 
 
 @jax.jit
-def _jacobian_off_kinks(generator: Generator, z: Float[Array, "B k"]) -> Float[Array, "B n k"]:
-    return chained(generator, _slopes_off_kinks(generator, z))
+def _outputs(layers: tuple[Layer, ...], z: Float[Array, "B k"]) -> tuple[Array, ...]:
+    return walk.outputs(layers, z)
+
+
+@jax.jit
+def _jacobian_off_kinks(generator: Decoder, z: Float[Array, "B k"]) -> Float[Array, "B n k"]:
+    return _off_kinks(generator, z, jnp.float64).jacobian
 
 
 @jax.jit
 def _clearly_full(
-    generator: Generator, z: Float[Array, "B k"], observed: Bool[Array, "B n"]
+    generator: Decoder, z: Float[Array, "B k"], observed: Bool[Array, "B n"]
 ) -> Bool[Array, " B"]:
     """Rows at which even single precision shows J to have full column rank, beyond doubt.
 
     By the least eigenvalue of the Gram matrix with unit diagonal; the columns' norms may differ by
     1e6 at most, as for `matrix_rank`.
     """
-    jacobian = chained(generator, _slopes_off_kinks(generator, z), jnp.float32)
-    jacobian = jnp.where(observed[..., None], jacobian, 0.0)
-    sizes = [jnp.abs(layer.weight).max() for layer in generator.layers]
-    sizes.append(jnp.abs(jacobian).max(axis=(1, 2)))
+    columns = _off_kinks(generator, z, jnp.float32).columns
+    columns = jnp.where(observed[:, None, :], columns, 0.0)
+    sizes = [jnp.abs(leaf).max() for layer in generator.layers for leaf in _leaves(layer)]
+    sizes.append(jnp.abs(columns).max(axis=(1, 2)))
     # Far from there single precision underflows or overflows.
     held = jnp.array(True)
     for size in sizes:
         held &= (size > 1.0 / MOST_IN_SINGLE) & (size < MOST_IN_SINGLE)
-    norms = jnp.linalg.norm(jacobian, axis=1, keepdims=True)
+    norms = jnp.linalg.norm(columns, axis=2, keepdims=True)
     held &= norms.min(axis=(1, 2)) > LEAST_COLUMN * norms.max(axis=(1, 2))
-    unit = jacobian / jnp.where(norms > 0, norms, 1.0)
-    factor = cholesky.factor(jnp.matmul(unit.mT, unit, precision="highest"))
-    return held & (cholesky.least_eigenvalue(factor, unit.shape[-1]) > CLEAR_IN_SINGLE)
+    unit = columns / jnp.where(norms > 0, norms, 1.0)
+    factor = cholesky.factor(jnp.matmul(unit, unit.mT, precision="highest"))
+    return held & (cholesky.least_eigenvalue(factor, unit.shape[1]) > CLEAR_IN_SINGLE)
+
+
+def _leaves(layer: Layer) -> list[Array]:
+    leaves: list[Array] = jax.tree.leaves(layer.linear)
+    return leaves
 
 
 def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:
@@ -170,7 +184,7 @@ def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:
 def active_rows(activation: Activation, output: np.ndarray) -> np.ndarray:
     """Rows whose output fixes their pre-activation."""
     if activation.kind == "relu":
-        return output > AT_KINK * output.max(axis=-1, keepdims=True)
+        return output > walk.AT_KINK * output.max(axis=-1, keepdims=True)
     if activation.squashing:
         low, high = activation.range
         return (output > low) & (output < high)

@@ -10,16 +10,19 @@ that could have put z into another cell is not accounted for, and the intervals 
 """
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 from scipy import stats
 
-from jaxinv.certify.identifiability import observed_rows
-from jaxinv.model.activation import Activation
-from jaxinv.model.generator import Generator
+from jaxinv.certify.identifiability import BLOCK, BLOCK_BYTES, observed_rows
+from jaxinv.model import walk
+from jaxinv.model.decoder import Decoder
 from jaxinv.outcome.inversion import Inversion
 
 # Share of hidden units within two standard deviations of their kink: beyond it intervals that
@@ -55,8 +58,20 @@ class Confidence:
     reliable: Bool[np.ndarray, "*batch"]
 
 
+class _Cell(NamedTuple):
+    """Of every unit with a kink its pre-activation and the gradient of that; G(z) and J'.
+
+    Each (B, ...) for a block of latents, or without that axis for one.
+    """
+
+    preactivations: tuple[Array, ...]
+    gradients: tuple[Array, ...]
+    value: Array
+    columns: Array
+
+
 def confidence(
-    generator: Generator,
+    generator: Decoder,
     observations: Any,
     inversion: Inversion,
     level: float = 0.95,
@@ -92,7 +107,8 @@ def confidence(
     weight = np.broadcast_to(1.0 if weights is None else np.asarray(weights), rows.shape)
     weight = np.where(observed, weight, 0.0)
     quantile = np.asarray(stats.t.ppf(0.5 + level / 2, observed.sum(-1) - k))
-    parts = [_one(generator, *row) for row in zip(rows, latent, weight, quantile, strict=True)]
+    cells = (cell for block in _blocks(generator, latent) for cell in block)
+    parts = [_one(*row) for row in zip(cells, rows, latent, weight, quantile, strict=True)]
     noise, covariance, low, high, ambiguous, reliable = (
         np.array(part) for part in zip(*parts, strict=True)
     )
@@ -109,17 +125,16 @@ def confidence(
 
 
 def _one(
-    generator: Generator, x: np.ndarray, z: np.ndarray, weight: np.ndarray, quantile: float
+    cell: _Cell, x: np.ndarray, z: np.ndarray, weight: np.ndarray, quantile: float
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, float, bool]:
     k = len(z)
     seen = weight > 0
     if not np.isfinite(z).all():
         nothing = np.full(k, np.nan)
         return np.nan, np.full((k, k), np.nan), nothing, nothing, np.nan, False
-    slopes, units, value, jacobian = _cell(generator, z)
-    residual = (weight * (np.where(seen, x, 0.0) - value))[seen]
+    residual = (weight * (np.where(seen, x, 0.0) - cell.value))[seen]
     noise = float(np.linalg.norm(residual) / np.sqrt(seen.sum() - k))
-    _, singular, right = np.linalg.svd((weight[:, None] * jacobian)[seen], full_matrices=False)
+    _, singular, right = np.linalg.svd((weight * cell.columns).T[seen], full_matrices=False)
     if singular[-1] <= 1e-10 * singular[0]:
         covariance = np.full((k, k), np.inf)
         return noise, covariance, np.full(k, -np.inf), np.full(k, np.inf), 1.0, False
@@ -127,32 +142,39 @@ def _one(
     covariance = root @ root.T
     half = quantile * np.sqrt(np.diag(covariance))
     near = [
-        np.abs(u) <= 2.0 * np.linalg.norm(gradient @ root, axis=1)
-        for u, gradient in zip(slopes, units, strict=True)
+        np.abs(u) <= 2.0 * np.linalg.norm(root.T @ gradient, axis=0)
+        for u, gradient in zip(cell.preactivations, cell.gradients, strict=True)
     ]
     ambiguous = float(np.concatenate(near).mean()) if near else 0.0
     return noise, covariance, z - half, z + half, ambiguous, ambiguous <= MOST_AMBIGUOUS
 
 
-def _cell(
-    generator: Generator, z: np.ndarray
-) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, np.ndarray]:
-    """Pre-activations of every unit with a kink and their gradients; G(z) and its Jacobian."""
-    values, gradients = [], []
-    product, point = np.eye(len(z)), z
-    for layer, output in zip(generator.layers, generator.outputs(z), strict=True):
-        weight = np.asarray(layer.weight)
-        u, product = weight @ point + np.asarray(layer.bias), weight @ product
-        if layer.activation.kind in ("relu", "leaky_relu"):
-            values.append(u)
-            gradients.append(product)
-            slope = np.where(u > 0, 1.0, layer.activation.slope)
-        else:
-            slope = _smooth_slope(layer.activation, np.asarray(output))
-        product, point = slope[:, None] * product, np.asarray(output)
-    return values, gradients, point, product
+@jax.jit
+def _cells(decoder: Decoder, z: Float[Array, "B k"]) -> _Cell:
+    layers = decoder.layers
+    if not layers:
+        value, columns = decoder.linearized(z, jnp.float64)
+        return _Cell((), (), value, columns)
+    walked = walk.walk(layers, z)
+    gradients = [
+        jnp.broadcast_to(gradient, (len(z), *gradient.shape[-2:]))
+        for gradient in walk.gradients(layers, walked.slopes)
+    ]
+    columns = walked.slopes[-1][:, None, :] * gradients[-1]
+    kinked = [i for i, layer in enumerate(layers) if layer.activation.has_kink]
+    preactivations = tuple(walked.preactivations[i] for i in kinked)
+    return _Cell(preactivations, tuple(gradients[i] for i in kinked), walked.value, columns)
 
 
-def _smooth_slope(activation: Activation, output: np.ndarray) -> np.ndarray:
-    """phi' as a function of phi for the activations without a kink."""
-    return activation.slope_of_output(output) if activation.squashing else np.ones_like(output)
+def _blocks(decoder: Decoder, latent: Float[np.ndarray, "B k"]) -> Iterator[Iterator[_Cell]]:
+    """The cells around the latents, as many in memory together as BLOCK_BYTES hold."""
+    fit = BLOCK_BYTES // (8 * decoder.latent_size * decoder.scratch * max(len(decoder.layers), 1))
+    block = int(np.clip(fit, 1, min(BLOCK, max(len(latent), 1))))
+    points = np.where(np.isfinite(latent), latent, 0.0)
+    for start in range(0, len(latent), block):
+        some = points[start : start + block]
+        padded = np.zeros((block, latent.shape[1]))
+        padded[: len(some)] = some
+        with jax.enable_x64(True):
+            cells = jax.tree.map(np.asarray, _cells(decoder, jnp.asarray(padded)))
+        yield (jax.tree.map(lambda part, i=i: part[i], cells) for i in range(len(some)))

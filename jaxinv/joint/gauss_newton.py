@@ -8,6 +8,7 @@ A start whose cell is almost the minimum's, as the layer-wise estimate's is, nee
 that does not end in a minimum says so, and is for others to make again.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jaxinv.joint.levenberg_marquardt import Box, unit_diagonal
 from jaxinv.linalg import cholesky
-from jaxinv.model.generator import Generator, chained, passed
+from jaxinv.model.decoder import Decoder
 
 BLOCK, LANE = 64, 8  # most rows computed together, and of what their number is a multiple
 RENEWALS, CHORD = 8, 5  # matrices, and steps with each
@@ -33,15 +35,15 @@ class Ends(NamedTuple):
 
 
 def gauss_newton(
-    generator: Generator,
+    decoder: Decoder,
     observation: Float[np.ndarray, "B n"],
     start: Float[np.ndarray, "B k"],
     batch: int,
 ) -> Ends:
     """Run every row to its minimum; for fully observed rows.
 
-    batch: of how many rows these are some. It decides the shape of the blocks, so that a row's bits
-    do not depend on which others are run.
+    batch: how many observations the caller's batch holds, of which these are a part. It decides the
+    shape of the blocks, so that no answer's bits depend on which others are run.
     """
     latent, loss = start.copy(), np.full(len(start), np.inf)
     converged = np.zeros(len(start), bool)
@@ -53,7 +55,7 @@ def gauss_newton(
             rows = left[first : first + size]
             padded = np.resize(rows, size)
             state = _renewed(
-                generator,
+                decoder,
                 jnp.asarray(observation[padded]),
                 jnp.asarray(latent[padded]),
                 jnp.asarray(loss[padded]),
@@ -77,34 +79,99 @@ class _State(NamedTuple):
 
 @jax.jit
 def _renewed(
-    generator: Generator,
+    decoder: Decoder,
     x: Float[Array, "S n"],
     start: Float[Array, "S k"],
     best: Float[Array, " S"],
 ) -> tuple[Array, Array, Array]:
     """CHORD steps from the start, whose loss was `best`: latent, loss, and whether a run ended."""
-    jacobian = chained(generator, passed(generator, start)[1], jnp.float32)
-    normal = jnp.matmul(jacobian.mT, jacobian, precision="highest")
+    columns = decoder.linearized(start, jnp.float32).columns
+    normal = jnp.matmul(columns, columns.mT, precision="highest")
     unit = 1.0 / jnp.sqrt(jnp.diagonal(normal, axis1=-2, axis2=-1))
     factor = cholesky.factor(unit[:, :, None] * normal * unit[:, None, :])
 
-    def chord(_: Array, state: _State) -> _State:
-        value, slopes = passed(generator, state.trial)
-        residual = value - x
-        loss = (residual**2).sum(-1)
-        falls = loss <= state.loss
-        gradient = _pulled_back(generator, slopes, residual)
+    def newton(gradient: Array) -> Array:
         scaled = unit * gradient
         # Its size may be beyond single precision.
         size = jnp.maximum(jnp.abs(scaled).max(-1, keepdims=True), 1e-300)
-        newton = -size * unit * cholesky.solve(factor, (scaled / size).astype(jnp.float32))
-        promised = -(gradient * newton).sum(-1)
+        return -size * unit * cholesky.solve(factor, (scaled / size).astype(jnp.float32))
+
+    def fit(z: Array) -> tuple[Array, Array]:
+        value, pull_back = jax.vjp(decoder.value, z)
+        residual = value - x
+        return (residual**2).sum(-1), pull_back(residual)[0]
+
+    last = _chords(fit, newton, start, best)
+    stalled = last.sound & (best - last.loss <= SMALL_DECREASE * last.loss)
+    stalled &= jnp.isfinite(last.loss)
+    return last.latent, last.loss, last.converged | stalled
+
+
+@jax.jit
+def chord_ending(
+    decoder: Decoder,
+    observation: Float[Array, "S n"],
+    weight: Float[Array, "S n"],
+    latent: Float[Array, "S k"],
+    box: Box,
+) -> tuple[Float[Array, "S k"], Float[Array, " S"]]:
+    """Close a run with CHORD steps of one Jacobian in single precision; with the loss there.
+
+    The normal matrix is formed and factored in double precision, where it is as well conditioned
+    as a Jacobian allows that is off by 1e-7 of its size. A latent on a side of the box that its
+    gradient points out of stays there.
+    """
+    square = weight**2
+    columns = decoder.linearized(latent, jnp.float32).columns.astype(jnp.float64)
+
+    def fit(z: Array) -> tuple[Array, Array]:
+        value, pull_back = jax.vjp(decoder.value, z)
+        residual = jnp.where(weight > 0, value - observation, 0.0)
+        return (square * residual**2).sum(-1), pull_back(square * residual)[0]
+
+    _, gradient = fit(latent)
+    outward = (latent <= box.low) & (gradient > 0) | (latent >= box.high) & (gradient < 0)
+    free = jnp.where(outward, 0.0, 1.0)
+    columns *= free[..., None]
+    normal = jnp.matmul(square[:, None, :] * columns, columns.mT, precision="highest")
+    unit = unit_diagonal(normal)
+    ridge = jnp.finfo(jnp.float64).eps * jnp.eye(normal.shape[-1])
+    factor = cholesky.factor(unit[:, :, None] * normal * unit[:, None, :] + ridge)
+
+    def newton(gradient: Array) -> Array:
+        return -free * unit * cholesky.solve(factor, unit * gradient)
+
+    start = jnp.clip(latent, box.low, box.high)
+    last = _chords(fit, newton, start, jnp.full(len(latent), jnp.inf), box)
+    return last.latent, last.loss
+
+
+def _chords(
+    fit: Callable[[Array], tuple[Array, Array]],
+    newton: Callable[[Array], Array],
+    start: Float[Array, "S k"],
+    best: Float[Array, " S"],
+    box: Box | None = None,
+) -> _State:
+    """CHORD steps with one matrix; a step after which the loss rises is halved, and tried again.
+
+    fit: loss and half its gradient at a point. newton: gradient to step.
+    """
+
+    def chord(_: Array, state: _State) -> _State:
+        loss, gradient = fit(state.trial)
+        falls = loss <= state.loss
+        ahead = newton(gradient)
+        promised = -(gradient * ahead).sum(-1)
         end = falls & jnp.isfinite(loss) & (jnp.abs(promised) <= SMALL_PROMISE * loss)
-        step = jnp.where(falls[:, None], newton, state.step / 2.0)
+        step = jnp.where(falls[:, None], ahead, state.step / 2.0)
         latent = jnp.where(falls[:, None], state.trial, state.latent)
         loss = jnp.where(falls, loss, state.loss)
-        sound = state.sound & jnp.isfinite(newton).all(-1)
-        new = _State(latent, loss, latent + step, step, sound, state.converged | end)
+        sound = state.sound & jnp.isfinite(ahead).all(-1)
+        trial = latent + step
+        if box is not None:
+            trial = jnp.clip(trial, box.low, box.high)
+        new = _State(latent, loss, trial, step, sound, state.converged | end)
         return jax.tree.map(
             lambda a, b: jnp.where(state.converged.reshape(-1, *[1] * (a.ndim - 1)), b, a),
             new,
@@ -114,13 +181,4 @@ def _renewed(
     none = jnp.zeros(len(start), bool)
     first = _State(start, best, start, jnp.zeros_like(start), ~none, none)
     last: _State = jax.lax.fori_loop(0, CHORD, chord, first)
-    stalled = last.sound & (best - last.loss <= SMALL_DECREASE * last.loss)
-    stalled &= jnp.isfinite(last.loss)
-    return last.latent, last.loss, last.converged | stalled
-
-
-def _pulled_back(generator: Generator, slopes: list[Array], residual: Array) -> Array:
-    """J'r = W_1' D_1 ... W_d' D_d r."""
-    for layer, slope in zip(reversed(generator.layers), reversed(slopes), strict=True):
-        residual = jnp.matmul(slope * residual, layer.weight, precision="highest")
-    return residual
+    return last

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.joint.starts import starting_points
 from jaxinv.joint.target import Target
-from jaxinv.model.generator import Generator, forward
+from jaxinv.model.decoder import Decoder
 from jaxinv.outcome.inversion import Inversion
 from jaxinv.outcome.status import Status
 from jaxinv.settings import GradientDescent
@@ -38,7 +38,7 @@ class Descent(NamedTuple):
 
 
 def gradient_descent(
-    generator: Generator,
+    generator: Decoder,
     observations: Float[Array, "batch n"],
     mask: Bool[Array, "batch n"],
     weights: Float[Array, "batch n"],
@@ -80,7 +80,7 @@ def gradient_descent(
 
 
 def descend(
-    generator: Generator, target: Target, starts: Float[Array, "batch R k"], method: GradientDescent
+    generator: Decoder, target: Target, starts: Float[Array, "batch R k"], method: GradientDescent
 ) -> Descent:
     """Run every starting point to its end, for use inside a traced computation."""
     optimizer = optax.with_extra_args_support(_optimizer(method))
@@ -134,7 +134,7 @@ def descend(
 
 
 def keep_best(
-    generator: Generator, target: Target, runs: Descent, method: GradientDescent
+    generator: Decoder, target: Target, runs: Descent, method: GradientDescent
 ) -> Inversion:
     """Each observation's run of the lowest loss, and what to call it (traced, as `descend` is)."""
     latent = jnp.where(runs.converged[..., None], runs.latent, runs.best_latent)
@@ -155,7 +155,7 @@ def keep_best(
         latent=latent,
         status=status.astype(jnp.int32),
         undetermined=jnp.zeros_like(status, jnp.int32),
-        residual=jnp.linalg.norm(_misfit(target, forward(generator, latent)), axis=-1),
+        residual=jnp.linalg.norm(_misfit(target, generator.value(latent)), axis=-1),
     )
 
 
@@ -168,10 +168,10 @@ class _Evaluation(NamedTuple):
     diverged: Bool[Array, "batch R"]
 
 
-def _evaluate(generator: Generator, target: Target, z: Array, tolerance: float) -> _Evaluation:
+def _evaluate(generator: Decoder, target: Target, z: Array, tolerance: float) -> _Evaluation:
     """L(z) and grad L(z) = 2 J'(m w^2 (G(z) - x)), both exact on the cell z lies in."""
     runs = jax.tree.map(lambda leaf: leaf[:, None, :], target)
-    image, pull_back = jax.vjp(partial(forward, generator), z)
+    image, pull_back = jax.vjp(generator.value, z)
     misfit = runs.weight * _misfit(runs, image)
     loss = (misfit**2).sum(axis=-1)
     (gradient,) = pull_back(2.0 * runs.weight * misfit)
@@ -179,9 +179,9 @@ def _evaluate(generator: Generator, target: Target, z: Array, tolerance: float) 
     return _Evaluation(loss, gradient, norm <= tolerance, ~jnp.isfinite(loss + norm))
 
 
-def _loss(generator: Generator, target: Target, z: Array) -> Array:
+def _loss(generator: Decoder, target: Target, z: Array) -> Array:
     """L(z) for targets and latents with the same leading axes, if any."""
-    return ((target.weight * _misfit(target, forward(generator, z))) ** 2).sum(axis=-1)
+    return ((target.weight * _misfit(target, generator.value(z))) ** 2).sum(axis=-1)
 
 
 def _misfit(target: Target, image: Array) -> Array:
@@ -197,7 +197,7 @@ def _solved_loss(target: Target, tolerance: float) -> Float[Array, " batch"]:
 
 @partial(jax.jit, static_argnames="method")
 def _best_run(
-    generator: Generator, target: Target, starts: Array, method: GradientDescent
+    generator: Decoder, target: Target, starts: Array, method: GradientDescent
 ) -> Inversion:
     return keep_best(generator, target, descend(generator, target, starts, method), method)
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxinv.joint.gauss_newton import chord_ending
 from jaxinv.joint.levenberg_marquardt import (
     Box,
     Runs,
@@ -20,17 +21,16 @@ from jaxinv.joint.levenberg_marquardt import (
     idle,
     load,
 )
-from jaxinv.model.generator import Generator
+from jaxinv.model.decoder import Decoder
 
 LANE_BYTES = 1 << 31  # what the Jacobians of all lanes may take
 MOST_LANES, MOST_ON_CPU = 1024, 16  # on a CPU more lanes only leave the cache
 ROUNDS = 4  # steps between two looks at which lanes are done
 
 
-def default_lanes(generator: Generator) -> int:
-    """As many lanes as pay for this net on this device."""
-    widest = max(layer.width for layer in generator.layers)
-    fit = LANE_BYTES // (3 * 8 * generator.latent_size * widest)
+def default_lanes(decoder: Decoder) -> int:
+    """As many lanes as pay for this decoder on this device."""
+    fit = LANE_BYTES // (3 * 8 * decoder.latent_size * decoder.scratch)
     return int(np.clip(fit, 1, MOST_ON_CPU if jax.default_backend() == "cpu" else MOST_LANES))
 
 
@@ -38,7 +38,7 @@ def default_lanes(generator: Generator) -> int:
 class Engine:
     """Makes runs for the rows of one batch, x (B, n) with weights (B, n), 0 where not observed."""
 
-    generator: Generator
+    decoder: Decoder
     observation: Float[np.ndarray, "B n"]
     weight: Float[np.ndarray, "B n"]
     box: Box
@@ -46,12 +46,14 @@ class Engine:
     steps: int
 
     def run(self, starts: Starts) -> Runs:
-        """Run every start to its end and close it with the exact step of its cell."""
+        """Run every start to its end and close it with the last steps of its cell."""
+        single = not self.decoder.is_dense
+        precision, ending = (jnp.float32, chord_ending) if single else (jnp.float64, exact_step)
         total = len(starts.row)
         latent, loss = starts.latent.copy(), np.full(total, np.inf)
         steps, converged = np.zeros(total, np.int64), np.zeros(total, bool)
         holds = np.full(self.lanes, -1)
-        state = idle(self.lanes, self.generator)
+        state = idle(self.lanes, self.decoder)
         waiting = 0
         while waiting < total or (holds >= 0).any():
             empty = np.flatnonzero(holds < 0)[: total - waiting]
@@ -70,13 +72,13 @@ class Engine:
                     jnp.asarray(np.clip(starts.latent[which], self.box.low, self.box.high)),
                     jnp.asarray(starts.softness[which]),
                 )
-            state = advance(self.generator, state, self.box, ROUNDS, self.steps)
+            state = advance(self.decoder, state, self.box, ROUNDS, self.steps, precision)
             done = np.flatnonzero((holds >= 0) & ~np.asarray(state.running))
             # Refilling costs a copy of all lanes: wait until an eighth of them is free.
             busy = (holds >= 0).sum() - done.size
             if done.size and (busy == 0 or done.size >= max(1, self.lanes // 8)):
-                z, value = exact_step(
-                    self.generator, state.observation, state.weight, state.latent, self.box
+                z, value = ending(
+                    self.decoder, state.observation, state.weight, state.latent, self.box
                 )
                 run = holds[done]
                 latent[run], loss[run] = np.asarray(z)[done], np.asarray(value)[done]

@@ -1,13 +1,17 @@
 r"""Batched Levenberg-Marquardt on ||W (x - G(z))||_2^2 over all layers at once.
 
-With J = D_d W_d ... D_1 W_1, r = G(z) - x, N = J' W^2 J, g = J' W^2 r, a step solves
+With J the Jacobian of G, r = G(z) - x, N = J' W^2 J, g = J' W^2 r, a step solves
 
     (N + lambda diag(N)) delta = -g    and is taken where the loss falls,
 
 lambda falling where the model predicted the loss well and growing where it did not (More 1978;
-Nielsen 1999). On a cell of constant activation pattern G is affine and the step with lambda = 0 is
+Nielsen 1999). J may come in single precision: N is then the normal matrix of a Jacobian that is off
+by 1e-7 of its size, formed in double, and only decides how fast the steps shrink.
+
+On a cell of constant activation pattern G is affine and the step with lambda = 0 is
 that cell's least-squares solution, so a run ends in finitely many steps; it closes with exactly
-that step, refined. Lanes of the batch share nothing but their shape.
+that step, refined (`exact_step`), or, where J is dear, with steps of one matrix more
+(`gauss_newton.chord_ending`). Lanes of the batch share nothing but their shape.
 """
 
 from functools import partial
@@ -16,11 +20,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.joint.linearization import linearize
 from jaxinv.linalg import cholesky
-from jaxinv.model.generator import Generator
+from jaxinv.model.decoder import Decoder
 
 FIRST_DAMPING = 1e-2
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e12
@@ -67,9 +72,9 @@ class Box(NamedTuple):
         return np.asarray(((latent >= self.low) & (latent <= self.high)).all(-1))
 
 
-def idle(lanes: int, generator: Generator) -> Lanes:
+def idle(lanes: int, decoder: Decoder) -> Lanes:
     """Lanes that hold no run yet."""
-    n, k = generator.observation_size, generator.latent_size
+    n, k = decoder.observation_size, decoder.latent_size
     none, off = jnp.zeros(lanes), jnp.zeros(lanes, bool)
     return Lanes(
         observation=jnp.zeros((lanes, n)),
@@ -111,23 +116,35 @@ def load(
     return _select(fresh, _restarted(new), lanes)
 
 
-@partial(jax.jit, static_argnames=("rounds", "limit"))
-def advance(generator: Generator, lanes: Lanes, box: Box, rounds: int, limit: int) -> Lanes:
-    """At most `rounds` steps of every running lane; one that has taken `limit` steps stops."""
+@partial(jax.jit, static_argnames=("rounds", "limit", "precision"))
+def advance(
+    decoder: Decoder,
+    lanes: Lanes,
+    box: Box,
+    rounds: int,
+    limit: int,
+    precision: DTypeLike = jnp.float64,
+) -> Lanes:
+    """At most `rounds` steps of every running lane; one that has taken `limit` steps stops.
+
+    precision: of the Jacobian's columns.
+    """
 
     def going(carry: tuple[Array, Lanes]) -> Array:
         return (carry[0] < rounds) & carry[1].running.any()
 
     def body(carry: tuple[Array, Lanes]) -> tuple[Array, Lanes]:
         count, state = carry
-        return count + 1, _select(state.running, _step(generator, state, box, limit), state)
+        return count + 1, _select(
+            state.running, _step(decoder, state, box, limit, precision), state
+        )
 
     return jax.lax.while_loop(going, body, (jnp.zeros((), jnp.int32), lanes))[1]
 
 
 @jax.jit
 def exact_step(
-    generator: Generator,
+    decoder: Decoder,
     observation: Float[Array, "S n"],
     weight: Float[Array, "S n"],
     latent: Float[Array, "S k"],
@@ -141,20 +158,20 @@ def exact_step(
     hard, off = jnp.zeros(len(latent)), jnp.zeros(observation.shape, bool)
 
     def misfit(z: Array) -> tuple[Array, Array]:
-        here = linearize(generator, z, hard, off)
-        return jnp.where(weight > 0, here.value - observation, 0.0), here.jacobian
+        here = linearize(decoder, z, hard, off)
+        return jnp.where(weight > 0, here.value - observation, 0.0), here.columns
 
     def once(_: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
         latent, _ = at
-        residual, jacobian = misfit(latent)
+        residual, columns = misfit(latent)
         loss = (square * residual**2).sum(-1)
-        normal = jnp.matmul(jacobian.mT, square[..., None] * jacobian, precision="highest")
-        unit = _unit(normal)
+        normal = jnp.matmul(square[:, None, :] * columns, columns.mT, precision="highest")
+        unit = unit_diagonal(normal)
         factor = cholesky.factor(unit[:, :, None] * normal * unit[:, None, :])
 
         def refine(_: Array, delta: Array) -> Array:
-            left = residual + jnp.einsum("snk,sk->sn", jacobian, delta, precision="highest")
-            slope = jnp.einsum("snk,sn->sk", jacobian, square * left, precision="highest")
+            left = residual + jnp.einsum("skn,sk->sn", columns, delta, precision="highest")
+            slope = jnp.einsum("skn,sn->sk", columns, square * left, precision="highest")
             return delta - unit * cholesky.solve(factor, unit * slope)
 
         delta = jax.lax.fori_loop(0, 1 + REFINEMENTS, refine, jnp.zeros_like(latent))
@@ -168,16 +185,17 @@ def exact_step(
     return result
 
 
-def _step(generator: Generator, lanes: Lanes, box: Box, limit: int) -> Lanes:
+def _step(decoder: Decoder, lanes: Lanes, box: Box, limit: int, precision: DTypeLike) -> Lanes:
     """Look at the trial point, take it or not, adapt the damping, and propose the next."""
     square = lanes.weight**2
     # What lies above every negative excursion, which only noise can cause, is truly active.
     excursion = jnp.max(jnp.where(lanes.weight > 0, -lanes.observation, 0.0), -1, keepdims=True)
     on = lanes.observation > jnp.maximum(excursion, 0.0)
-    here = linearize(generator, lanes.trial, lanes.softness, on)
+    here = linearize(decoder, lanes.trial, lanes.softness, on, precision)
     residual = jnp.where(lanes.weight > 0, here.value - lanes.observation, 0.0)
     loss = (square * residual**2).sum(-1)
-    weighted = square[..., None] * here.jacobian
+    columns = here.columns.astype(jnp.float64)
+    weighted = square[:, None, :] * columns
     first = jnp.isinf(lanes.loss)
     taken = loss < lanes.loss
     decrease = jnp.where(first, jnp.inf, lanes.loss - loss)
@@ -187,8 +205,8 @@ def _step(generator: Generator, lanes: Lanes, box: Box, limit: int) -> Lanes:
         lanes._replace(
             latent=lanes.trial,
             loss=loss,
-            gradient=jnp.einsum("snk,sn->sk", weighted, residual, precision="highest"),
-            normal=jnp.matmul(weighted.mT, here.jacobian, precision="highest"),
+            gradient=jnp.einsum("skn,sn->sk", weighted, residual, precision="highest"),
+            normal=jnp.matmul(weighted, columns.mT, precision="highest"),
         ),
         lanes,
     )
@@ -229,7 +247,7 @@ def _proposal(lanes: Lanes, damping: Array, box: Box) -> tuple[Array, Array]:
     free = ~outward
     normal = jnp.where(free[:, :, None] & free[:, None, :], lanes.normal, 0.0)
     gradient = jnp.where(free, lanes.gradient, 0.0)
-    unit = _unit(normal)
+    unit = unit_diagonal(normal)
     scaled = unit[:, :, None] * normal * unit[:, None, :]
     factor = cholesky.factor(scaled + damping[:, None, None] * jnp.eye(normal.shape[-1]))
     delta = -unit * cholesky.solve(factor, unit * gradient)
@@ -238,7 +256,7 @@ def _proposal(lanes: Lanes, damping: Array, box: Box) -> tuple[Array, Array]:
     return moved, predicted
 
 
-def _unit(normal: Float[Array, "S k k"]) -> Float[Array, "S k"]:
+def unit_diagonal(normal: Float[Array, "S k k"]) -> Float[Array, "S k"]:
     """1 / sqrt(diag N), and 1 for a coordinate on which nothing depends."""
     diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
     floor = 1e-14 * diagonal.max(-1, keepdims=True)

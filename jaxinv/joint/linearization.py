@@ -1,42 +1,27 @@
-"""A generator's value and Jacobian at a batch of latents, with ReLUs softened on request."""
-
-from typing import NamedTuple
+"""A decoder's value and Jacobian at a batch of latents, with ReLUs softened on request."""
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from jaxinv.model.generator import Generator, chained
-
-
-class Linearization(NamedTuple):
-    """G(z) (S, n) and J = D_d W_d ... D_1 W_1 (S, n, k) there."""
-
-    value: Float[Array, "S n"]
-    jacobian: Float[Array, "S n k"]
+from jaxinv.model import walk
+from jaxinv.model.decoder import Decoder, Linearization
 
 
 def linearize(
-    generator: Generator,
+    decoder: Decoder,
     z: Float[Array, "S k"],
     softness: Float[Array, " S"],
     kept_on: Bool[Array, "S n"],
+    precision: DTypeLike = jnp.float64,
 ) -> Linearization:
     """Evaluate G and J, where a ReLU's dead side has slope `softness` instead of 0.
 
     kept_on: outputs that a softened ReLU leaves linear: those known to be active. With softness 0
-    this is G itself and kept_on has no effect. For use inside a traced computation.
+    this is G itself and kept_on has no effect; nor has either where no layers are known. J is
+    carried through the layers in `precision`. For use inside a traced computation.
     """
-    slopes = []
-    for number, layer in enumerate(generator.layers, start=1):
-        u = layer.preactivation(z)
-        activation = layer.activation
-        if activation.kind == "relu":
-            soft = jnp.broadcast_to(softness[:, None], u.shape)
-            if number == generator.depth:
-                soft = jnp.where(kept_on & (soft > 0), 1.0, soft)
-            slopes.append(jnp.where(u > 0, 1.0, soft))
-            z = slopes[-1] * u
-        else:
-            slopes.append(activation.derivative(u))
-            z = activation(u)
-    return Linearization(z, chained(generator, slopes))
+    if not any(layer.activation.kind == "relu" for layer in decoder.layers):
+        return decoder.linearized(z, precision)
+    walked = walk.walk(decoder.layers, z, walk.softened_below(decoder.layers, softness, kept_on))
+    return Linearization(walked.value, walk.columns(decoder.layers, walked.slopes, precision))

@@ -119,7 +119,8 @@ def nothing_found(problem: Problem, agreement: int) -> Best:
     batch = len(problem.live)
     binding = problem.weight > 0
     noisy = np.ones(batch, bool)
-    if problem.generator.layers[-1].activation.kind == "relu":
+    layers = problem.generator.layers
+    if layers and layers[-1].activation.kind == "relu":
         # Noise added to a ReLU's outputs makes some of them negative: without, misfit is misfit.
         noisy = np.asarray((binding & (problem.observation < 0)).any(axis=1))
         binding &= problem.observation > 0
@@ -162,4 +163,4 @@ def settle(problem: Problem, best: Best, latent: Float[np.ndarray, "B k"]) -> No
     done = best.open & problem.box.holds(latent) & (loss <= (ROUNDED * best.size) ** 2)
     best.latent[done], best.loss[done], best.converged[done] = latent[done], loss[done], True
     best.start[done], best.hits[done] = Start.LAYERWISE, 1
-    best.peeled[done] = problem.generator.depth
+    best.peeled[done] = len(problem.generator.layers)

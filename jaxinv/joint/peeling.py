@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import Centre, centre
-from jaxinv.model.generator import Generator
+from jaxinv.model.decoder import Decoder
 from jaxinv.model.layer import Layer
 
 ROUNDING = 1e-9  # of max|x|: entries this small count as zero whatever the noise
@@ -32,11 +32,11 @@ class Peeled(NamedTuple):
     depth: Int[np.ndarray, " B"]
 
 
-def peel(generator: Generator, x: Float[Array, "B n"], row_weight: Float[Array, "B n"]) -> Peeled:
+def peel(generator: Decoder, x: Float[Array, "B n"], row_weight: Float[Array, "B n"]) -> Peeled:
     """Estimate every layer's input, last layer first, and see how far the estimates are unique."""
     inputs: dict[int, Array] = {}
     depth = np.zeros(len(x), np.int64)
-    for number in reversed(range(generator.depth)):
+    for number in reversed(range(len(generator.layers))):
         layer = generator.layers[number]
         if layer.width < layer.width_in:
             depth = np.where(depth == 0, number + 1, depth)
@@ -80,7 +80,7 @@ def _evened(
     return rows._replace(weight=weight / jnp.maximum(weight.max(-1, keepdims=True), 1e-300))
 
 
-def operations(generator: Generator) -> float:
+def operations(generator: Decoder) -> float:
     """Floating-point operations of peeling one row: a normal matrix and its inverse a layer."""
     widths = ((layer.width, layer.width_in) for layer in generator.layers)
     return float(sum(n * k**2 + 2 * k**3 for n, k in widths if n >= k))

@@ -23,6 +23,7 @@ from jaxinv.joint.minima import ROUGH, Best, nothing_found, settle
 from jaxinv.joint.peeling import operations, peel
 from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.joint.starts import starting_points
+from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
 from jaxinv.outcome.search_report import Start
 from jaxinv.settings import Auto, LevenbergMarquardt
@@ -46,6 +47,8 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
 def stages(problem: Problem, method: Auto, best: Best, peeling: bool) -> Iterator[None]:
     """The same, one stage at a time, what has been found standing in `best`."""
     engine = engine_of(problem, method.lanes, method.steps)
+    # Solving layer by layer takes each layer's matrix.
+    peeling = peeling and problem.generator.is_dense
     if peeling and unrolling_pays(problem.generator):
         _from_unrolling(problem, best, engine)
         yield
@@ -102,21 +105,21 @@ def from_latents(
     return best
 
 
-def peeling_pays(generator: Generator) -> bool:
+def peeling_pays(generator: Decoder) -> bool:
     """Whether peeling a row costs less than a run from anywhere."""
     return operations(generator) < _run_operations(generator)
 
 
-def unrolling_pays(generator: Generator) -> bool:
+def unrolling_pays(generator: Decoder) -> bool:
     """Whether every layer expands, and unrolling a row costs less than a run from anywhere."""
     expands = all(layer.width >= layer.width_in for layer in generator.layers)
     return expands and unrolled.operations(generator) < _run_operations(generator)
 
 
-def _run_operations(generator: Generator) -> float:
+def _run_operations(generator: Decoder) -> float:
     """Floating-point operations of the ten steps of a run that goes well."""
     k = generator.latent_size
-    products = sum(2 * layer.width * layer.width_in * k for layer in generator.layers[1:])
+    products = k * sum(layer.linear.operations for layer in generator.layers[1:])
     return 10.0 * (products + 2 * generator.observation_size * k**2 + 2 * k**3)
 
 
@@ -186,13 +189,13 @@ def _from_unrolling(problem: Problem, best: Best, engine: Engine) -> None:
     starts = Starts(rows[kept], found.latent[rows[kept]], np.zeros(kept.sum()))
     runs = Runs(ends.latent[kept], loss[kept], np.zeros(kept.sum(), np.int64), ends.converged[kept])
     best.keep(starts, runs, Start.LAYERWISE)
-    best.peeled[starts.row] = problem.generator.depth
+    best.peeled[starts.row] = len(problem.generator.layers)
     # Too ill-conditioned for steps in single precision, and as good a start as there can be.
     carried = inside & fits & ~kept
     if carried.any():
         points = Starts(rows[carried], ends.latent[carried], np.zeros(carried.sum()))
         best.learn(points, engine, Start.LAYERWISE)
-        best.peeled[points.row] = problem.generator.depth
+        best.peeled[points.row] = len(problem.generator.layers)
 
 
 def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> Iterator[None]:
@@ -200,7 +203,7 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
     peeled = peel(problem.generator, jnp.asarray(problem.observation), jnp.asarray(problem.weight))
     # Behind a layer that determines nothing false minima lie close to the observation as well.
     best.ample &= peeled.depth == 0
-    whole = problem.generator.depth
+    whole = len(problem.generator.layers)
     unmade = best.peeled == 0  # no run from the layer-wise estimate yet
     best.peeled[best.open] = np.where(peeled.depth == 0, whole, whole - peeled.depth)[best.open]
     if 0 in peeled.inputs:
@@ -212,7 +215,7 @@ def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) ->
             points = Starts(rows, start[rows], np.zeros(len(rows)))
             best.learn(points, engine, Start.LAYERWISE)
             yield
-    for depth in range(1, problem.generator.depth):
+    for depth in range(1, whole):
         rows = best.open & (peeled.depth == depth)
         if not rows.any():
             continue

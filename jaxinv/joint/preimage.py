@@ -12,16 +12,19 @@ Hanson's least-distance problem, a non-negative least-squares problem.
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy.optimize import nnls
 
-from jaxinv.certify.identifiability import AT_KINK
 from jaxinv.joint.answer import relabelled
 from jaxinv.joint.problem import Problem
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
-from jaxinv.model.generator import Generator
+from jaxinv.model import walk
+from jaxinv.model.decoder import Decoder
+from jaxinv.model.layer import Layer
 from jaxinv.outcome.inversion import Inversion
 from jaxinv.outcome.status import Status
 from jaxinv.settings import Auto, ClarabelPool
@@ -56,39 +59,60 @@ def chosen_preimage(problem: Problem, found: Inversion, method: Auto) -> Inversi
     return relabelled(problem, found, latent, moved)
 
 
-def cell_polytope(generator: Generator, z: np.ndarray, seen: np.ndarray) -> Polytope | None:
+def cell_polytope(decoder: Decoder, z: np.ndarray, seen: np.ndarray) -> Polytope | None:
     """The preimages of G(z) in z's cell; None where a hidden layer is not piecewise linear."""
-    if any(layer.activation.squashing for layer in generator.layers[:-1]):
+    hidden = decoder.layers[:-1]
+    if not decoder.layers or not all(layer.activation.piecewise_linear for layer in hidden):
         return None
-    # An answer may end on a kink: a unit there counts as off, as it does where ranks are taken.
-    kinks, product, point = [], np.eye(len(z)), z
-    for layer in generator.layers:
-        u = np.asarray(layer.weight) @ point + np.asarray(layer.bias)
-        on = u > AT_KINK * np.abs(u).max(initial=0.0)
-        gradient = np.asarray(layer.weight) @ product
-        kinks.append((u, on, gradient))
-        piecewise = layer.activation.kind in ("relu", "leaky_relu")
-        slope = np.where(on, 1.0, layer.activation.slope) if piecewise else np.ones(len(u))
-        product, point = slope[:, None] * gradient, np.asarray(layer.activation(u))
-    _, singular, right = np.linalg.svd(product[seen], full_matrices=True)
+    with jax.enable_x64(True):
+        cell = _cell(decoder.layers, jnp.asarray(z))
+    _, singular, right = np.linalg.svd(np.asarray(cell.columns).T[seen], full_matrices=True)
     rank = int((singular > NULL * singular.max(initial=1e-300)).sum())
     basis = right[rank:].T
     rows, margins = [], []
-    for number, (layer, (u, on, gradient)) in enumerate(
-        zip(generator.layers, kinks, strict=True), start=1
-    ):
-        if layer.activation.kind not in ("relu", "leaky_relu"):
+    for layer, *parts in zip(decoder.layers, *cell[:3], strict=True):
+        if not layer.activation.has_kink:
             continue
+        u, slope, gradient = (np.asarray(part) for part in parts)
+        on = slope == 1.0
         side = np.where(on, 1.0, -1.0)
         # Outputs that are on are held by the null space; those not seen may do as they like.
-        kept = seen & ~on if number == generator.depth else np.ones(len(u), bool)
-        rows.append((side[:, None] * (gradient @ basis))[kept])
+        kept = seen & ~on if layer is decoder.layers[-1] else np.ones(len(u), bool)
+        rows.append((side[:, None] * (gradient.T @ basis))[kept])
         margins.append((side * u)[kept])
     a = np.concatenate(rows) if rows else np.zeros((0, basis.shape[1]))
     margin = np.concatenate(margins) if margins else np.zeros(0)
     size = np.linalg.norm(a, axis=1)
     held = size > FLAT * np.max(size, initial=0.0)
     return Polytope(z, basis, a[held], np.maximum(margin[held], 0.0))
+
+
+class _Cell(NamedTuple):
+    """Of every layer: pre-activations, slopes, and the pre-activations' gradients; and J'."""
+
+    preactivations: tuple[Array, ...]
+    slopes: tuple[Array, ...]
+    gradients: tuple[Array, ...]
+    columns: Array
+
+
+@jax.jit
+def _cell(layers: tuple[Layer, ...], z: Float[Array, " k"]) -> _Cell:
+    """The cell around z, a unit on its kink being off, as it is where ranks are taken.
+
+    An answer may end on a kink. Smooth outputs count with slope one: they have no part in ranks.
+    """
+
+    def rule(layer: Layer, u: Array) -> walk.Passage:
+        output = layer.activation(u)
+        if not layer.activation.has_kink:
+            return walk.Passage(output, jnp.ones_like(u))
+        on = u > walk.AT_KINK * jnp.abs(u).max(initial=0.0)
+        return walk.Passage(output, jnp.where(on, 1.0, layer.activation.slope))
+
+    _, preactivations, slopes = walk.walk(layers, z, rule)
+    gradients = tuple(walk.gradients(layers, slopes))
+    return _Cell(preactivations, slopes, gradients, slopes[-1] * gradients[-1])
 
 
 def chebyshev_centre(polytope: Polytope) -> Float[np.ndarray, " k"]:

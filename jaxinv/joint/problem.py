@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxinv.joint.lanes import Engine, default_lanes
 from jaxinv.joint.levenberg_marquardt import Box
-from jaxinv.model.generator import Generator
+from jaxinv.model.decoder import Decoder
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Problem:
     rows draw their starting points.
     """
 
-    generator: Generator
+    generator: Decoder
     observation: Float[np.ndarray, "B n"]
     weight: Float[np.ndarray, "B n"]
     live: Bool[np.ndarray, " B"]

@@ -12,14 +12,17 @@ first program.
 
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from jaxinv.joint.answer import relabelled
 from jaxinv.joint.levenberg_marquardt import Starts
 from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
+from jaxinv.model.decoder import Decoder
 from jaxinv.outcome.inversion import Inversion
 from jaxinv.settings import ClarabelPool
 
@@ -119,6 +122,11 @@ def _programs(problem: Problem, latent: np.ndarray, some: np.ndarray, norm: str)
     return z
 
 
+@jax.jit
+def _jacobian(decoder: Decoder, z: Float[np.ndarray, "B k"]) -> Float[Array, "B n k"]:
+    return decoder.linearized(jnp.asarray(z), jnp.float64).jacobian
+
+
 def _program(
     problem: Problem,
     some: np.ndarray,
@@ -131,7 +139,7 @@ def _program(
     """The step's program for the rows still going: -r_j - s <= (J delta)_j <= -r_j + s."""
     padded = np.zeros((BLOCK, z.shape[1]))
     padded[: len(z)] = z
-    jacobian = np.asarray(problem.generator.jacobian(padded))[which]
+    jacobian = np.asarray(_jacobian(problem.generator, padded))[which]
     weight = problem.weight[some][which]
     seen = weight > 0
     per_slack = 1.0 / np.where(seen, weight, 1.0)

@@ -19,7 +19,7 @@ from jaxinv.joint.peeling import ROUNDING
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import quick_centre
 from jaxinv.linalg.norms import row_norms
-from jaxinv.model.generator import Generator
+from jaxinv.model.decoder import Decoder
 
 REFINEMENTS = 1  # with W^+, which rounding leaves as accurate as cond(W) eps
 CONSISTENT = 1e-9  # of the target: a larger misfit of the last layer is noise, not rounding
@@ -39,7 +39,7 @@ class Unrolled(NamedTuple):
     noise: OuterNoise
 
 
-def unrolled(generator: Generator, x: Float[np.ndarray, "B n"]) -> Unrolled:
+def unrolled(generator: Decoder, x: Float[np.ndarray, "B n"]) -> Unrolled:
     """Estimate the latent of fully observed rows."""
     inverses = [
         None if layer.activation.kind == "relu" else layer.pseudo_inverse
@@ -62,7 +62,7 @@ class _Outer(NamedTuple):
 
 @jax.jit
 def _last_layer_first(
-    generator: Generator, inverses: list[Array | None], x: Float[Array, "B n"]
+    generator: Decoder, inverses: list[Array | None], x: Float[Array, "B n"]
 ) -> tuple[Float[Array, "B k"], Bool[Array, " B"], _Outer]:
     """Latents, which of them are usable, and the last layer's part in them.
 
@@ -90,7 +90,7 @@ def _last_layer_first(
     return hidden, usable, outer
 
 
-def operations(generator: Generator) -> float:
+def operations(generator: Decoder) -> float:
     """Floating-point operations, in units of double precision, of unrolling one row."""
     cost = 0.0
     for layer in generator.layers:

@@ -1,7 +1,9 @@
-"""Activations: entrywise monotone maps, with all that evaluating and inverting them takes.
+"""Activations: entrywise maps, with all that evaluating and inverting them takes.
 
-They act entry by entry and never decrease, so a layer's output bounds its pre-activation: that is
-all that inversion one layer at a time needs. A new squashing activation is one entry of `SQUASHES`.
+ReLU, LeakyReLU, identity, sigmoid and tanh never decrease and are easily undone, so a layer's
+output bounds its pre-activation: that is all that inversion one layer at a time needs. Others are
+for the methods that treat all layers at once. A new squashing activation is one entry of
+`SQUASHES`, another smooth one an entry of `SMOOTH`.
 """
 
 import re
@@ -55,16 +57,41 @@ SQUASHES = {
     ),
 }
 
+
+@dataclass(frozen=True)
+class Smooth:
+    """A smooth map phi that no layer-wise method undoes: value, slope, and its least value."""
+
+    value: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+    low: float
+
+
+def _sigmoid_weighted_slope(u: Array) -> Array:
+    return jax.nn.sigmoid(u) * (1.0 + u * jax.nn.sigmoid(-u))
+
+
+def _gelu_slope(u: Array) -> Array:
+    return jax.scipy.stats.norm.cdf(u) + u * jax.scipy.stats.norm.pdf(u)
+
+
+SMOOTH = {
+    "elu": Smooth(jax.nn.elu, lambda u: jnp.where(u > 0, 1.0, jnp.exp(jnp.minimum(u, 0.0))), -1.0),
+    "softplus": Smooth(jax.nn.softplus, jax.nn.sigmoid, 0.0),
+    "silu": Smooth(jax.nn.silu, _sigmoid_weighted_slope, -0.2785),
+    "gelu": Smooth(lambda u: jax.nn.gelu(u, approximate=False), _gelu_slope, -0.17),
+}
+
 _LEAKY = re.compile(r"leaky_relu:(\d*\.?\d+(?:[eE][-+]?\d+)?)")
-_PLAIN = ("relu", "identity", *SQUASHES)
+_PLAIN = ("relu", "identity", *SQUASHES, *SMOOTH)
 
 
 @dataclass(frozen=True)
 class Activation:
-    """An entrywise monotone map, named as users write it: "relu", "leaky_relu:0.1", "tanh", ...
+    """An entrywise map, named as users write it: "relu", "leaky_relu:0.1", "tanh", "silu", ...
 
     phi(u) = max(u, 0) + slope min(u, 0) for the piecewise linear ones (slope 0 for ReLU, 1 for the
-    identity), 1 / (1 + e^-u) for the sigmoid.
+    identity), 1 / (1 + e^-u) for the sigmoid, log(1 + e^u) for softplus, u / (1 + e^-u) for SiLU.
 
     >>> leaky = jaxinv.Activation.parse("leaky_relu:0.1")
     >>> leaky.kind, leaky.slope, str(leaky)
@@ -100,15 +127,34 @@ class Activation:
         return self.kind in SQUASHES
 
     @property
+    def layerwise(self) -> bool:
+        """Whether a layer that ends in it can be inverted by itself."""
+        return self.kind not in SMOOTH
+
+    @property
+    def has_kink(self) -> bool:
+        """Whether it is two lines that meet at zero (ReLU, LeakyReLU)."""
+        return self.kind in ("relu", "leaky_relu")
+
+    @property
+    def piecewise_linear(self) -> bool:
+        """Whether it is one line, or two that meet at zero."""
+        return self.has_kink or self.kind == "identity"
+
+    @property
     def range(self) -> tuple[float, float]:
         """The closure of the set of values the activation takes."""
         if self.squashing:
             return SQUASHES[self.kind].low, SQUASHES[self.kind].high
+        if self.kind in SMOOTH:
+            return SMOOTH[self.kind].low, np.inf
         return (0.0 if self.kind == "relu" else -np.inf), np.inf
 
     def __call__(self, u: Array) -> Array:
         if self.squashing:
             return SQUASHES[self.kind].value(u)
+        if self.kind in SMOOTH:
+            return SMOOTH[self.kind].value(u)
         return jnp.where(u > 0, u, self.slope * u) if self.kind != "identity" else u
 
     def derivative(self, u: Array) -> Array:
@@ -120,10 +166,12 @@ class Activation:
         """
         if self.squashing:
             return SQUASHES[self.kind].slope(u)
+        if self.kind in SMOOTH:
+            return SMOOTH[self.kind].slope(u)
         return jnp.where(u > 0, 1.0, self.slope)
 
     def on_host(self, u: np.ndarray) -> np.ndarray:
-        """phi(u) in NumPy.
+        """phi(u) in NumPy, of an activation that layer-wise methods undo.
 
         >>> jaxinv.Activation.parse("relu").on_host(np.array([-1.0, 2.0])).tolist()
         [-0.0, 2.0]

@@ -5,7 +5,7 @@ What a chain knows besides stands in its `layers`, which a function does not hav
 at a time, the noise its last layer shows, cells of constant activation pattern, softened ReLUs.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -21,6 +21,11 @@ class Linearization(NamedTuple):
 
     value: Float[Array, "B n"]
     columns: Float[Array, "B k n"]
+
+    @property
+    def jacobian(self) -> Float[Array, "B n k"]:
+        """J."""
+        return self.columns.mT
 
 
 @runtime_checkable
@@ -40,8 +45,19 @@ class Decoder(Protocol):
         """n, the length of an observation."""
 
     @property
+    def is_dense(self) -> bool:
+        """Whether G is a chain of matrices: its Jacobian is cheap in double precision."""
+
+    @property
+    def scratch(self) -> int:
+        """Numbers held at once while one value, or one column of J, is carried through G."""
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers of a chain, first to last; empty where the decoder is none."""
+
+    def __call__(self, latent: Any) -> Float[Array, "*B n"]:
+        """G(z) in float64 for one latent (k,) or a batch (B, k), whatever JAX's setting is."""
 
     def value(self, z: Float[Array, "*B k"]) -> Float[Array, "*B n"]:
         """G(z), in the precision of z."""

@@ -1,6 +1,6 @@
 """Feed-forward generators G(z) = phi_d(W_d ... phi_1(W_1 z + b_1) ... + b_d), in float64."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from jaxinv.model.layer import Layer, checked_layer
+from jaxinv.model import walk
+from jaxinv.model.decoder import Linearization
+from jaxinv.model.layer import Layer, checked_layer, dense_layer, kind
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["layers"], meta_fields=[])
@@ -34,7 +36,9 @@ class Generator:
     def from_layers(cls, layers: Iterable[tuple[Any, Any, str]]) -> "Generator":
         """Build a generator from (W, b, activation) triples, first layer first.
 
-        W has shape (n_i, n_{i-1}), b shape (n_i,) or is None. Squashing activations (sigmoid,
+        W has shape (n_i, n_{i-1}), or is a linear map such as `TransposedConvolution`; b has shape
+        (n_i,), or one entry a channel of images, or is None. Images are flattened channels first.
+        Squashing activations (sigmoid,
         tanh) and the identity may stand anywhere. Raises ValueError where shapes do not chain or
         an entry is not a finite real number.
 
@@ -141,6 +145,45 @@ class Generator:
         with jax.enable_x64(True):
             return _jacobian(self, self._checked_latent(latent))
 
+    def value(self, z: Float[Array, "*B k"]) -> Float[Array, "*B n"]:
+        """G(z) in the precision of z, for use inside a traced computation."""
+        return walk.value(self.layers, z)
+
+    def linearized(self, z: Float[Array, "B k"], precision: DTypeLike) -> Linearization:
+        """G(z) and J', for use inside a traced computation; see `Decoder`."""
+        walked = walk.walk(self.layers, z)
+        return Linearization(walked.value, walk.columns(self.layers, walked.slopes, precision))
+
+    @property
+    def scratch(self) -> int:
+        """Numbers held at once while one value, or one column of J, is carried through a layer."""
+        return max(layer.linear.scratch for layer in self.layers)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every layer is a matrix."""
+        return all(layer.is_dense for layer in self.layers)
+
+    def dense(self, largest_matrix: int) -> "Generator":
+        """The same generator with every layer written out as a matrix.
+
+        Raises ValueError, naming the layer, where one has more than largest_matrix entries.
+
+        >>> conv = jaxinv.Convolution(np.ones((2, 1, 3)), input_shape=(1, 5))
+        >>> jaxinv.Generator.from_layers([(conv, None, "relu")]).dense(100).layers[0].is_dense
+        True
+        """
+        for number, layer in enumerate(self.layers, start=1):
+            entries = layer.width * layer.width_in
+            if not layer.is_dense and entries > largest_matrix:
+                raise ValueError(
+                    f"layer {number}, a {kind(layer.linear)} from {layer.linear.input_shape} to "
+                    f"{layer.linear.output_shape}, is a matrix of {layer.width} x "
+                    f"{layer.width_in} entries, above largest_matrix={largest_matrix}; methods "
+                    "that go layer by layer need it, 'auto', 'lm' and 'gd' do not"
+                )
+        return self if self.is_dense else Generator(tuple(map(dense_layer, self.layers)))
+
     def _checked_latent(self, latent: Any) -> Array:
         z = jnp.asarray(latent, dtype=jnp.float64)
         if z.ndim not in (1, 2) or z.shape[-1] != self.latent_size:
@@ -151,53 +194,25 @@ class Generator:
         return z
 
     def __repr__(self) -> str:
-        layers = ", ".join(f"{layer.width} {layer.activation}" for layer in self.layers)
+        layers = ", ".join(f"{_size(layer)} {layer.activation}" for layer in self.layers)
         return f"Generator({self.latent_size} -> {layers})"
 
 
-def outputs(generator: Generator, z: Array) -> tuple[Array, ...]:
-    """Every layer's output, for use inside a traced computation (the caller sets float64)."""
-    values = []
-    for layer in generator.layers:
-        z = layer(z)
-        values.append(z)
-    return tuple(values)
+def _size(layer: Layer) -> str:
+    """The width of a layer, or the shape of the images it makes."""
+    return "x".join(map(str, layer.linear.output_shape))
 
 
-def forward(generator: Generator, z: Array) -> Array:
-    """G(z), for use inside a traced computation (the caller sets float64)."""
-    return outputs(generator, z)[-1]
+@jax.jit
+def _forward(generator: Generator, z: Array) -> Array:
+    return generator.value(z)
 
 
-def jacobian(generator: Generator, z: Array) -> Array:
-    """D_d W_d ... D_1 W_1 at z, for use inside a traced computation."""
-    return chained(generator, passed(generator, z)[1])
+@jax.jit
+def _outputs(generator: Generator, z: Array) -> tuple[Array, ...]:
+    return walk.outputs(generator.layers, z)
 
 
-def passed(generator: Generator, z: Array) -> tuple[Array, list[Array]]:
-    """G(z) and the slopes phi_i'(u_i) of every layer, for use inside a traced computation."""
-    slopes = []
-    for layer in generator.layers:
-        u = layer.preactivation(z)
-        slopes.append(layer.activation.derivative(u))
-        z = layer.activation(u)
-    return z, slopes
-
-
-def chained(
-    generator: Generator, slopes: Sequence[Array], precision: DTypeLike = jnp.float64
-) -> Array:
-    """D_d W_d ... D_1 W_1 from the slopes (*batch, n_i) that stand on the diagonals D_i."""
-    product: Array | None = None
-    for layer, slope in zip(generator.layers, slopes, strict=True):
-        weight = layer.weight.astype(precision)
-        if product is not None:
-            weight = jnp.matmul(weight, product, precision="highest")
-        product = slope.astype(precision)[..., None] * weight
-    assert product is not None
-    return product
-
-
-_forward = jax.jit(forward)
-_outputs = jax.jit(outputs)
-_jacobian = jax.jit(jacobian)
+@jax.jit
+def _jacobian(generator: Generator, z: Array) -> Array:
+    return generator.linearized(z, jnp.float64).columns.mT

@@ -6,18 +6,22 @@ positive numbers if the activation is a (leaky) ReLU.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, cast
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 from scipy import sparse
 
 from jaxinv.model.activation import Activation
+from jaxinv.model.decoder import Decoder, Linearization
 from jaxinv.model.generator import Generator
 from jaxinv.model.layer import Layer
+from jaxinv.model.linear.dense import Dense
 
 SEED = 20_190_617
 ADJOINT_TOLERANCE = 1e-6  # relative: float32 operators pass, a wrong adjoint does not
@@ -50,17 +54,55 @@ def operator_matrix(operator: Any, n: int, m: int) -> Float[np.ndarray, "m n"]:
     return matrix
 
 
-def measured(generator: Generator, matrix: Float[np.ndarray, "m n"]) -> Generator:
-    """The generator z -> A G(z), with A merged into the last layer where that is exact."""
-    *head, last = generator.layers
+@partial(jax.tree_util.register_dataclass, data_fields=["decoder", "matrix"], meta_fields=[])
+@dataclass(frozen=True)
+class Measured:
+    """z -> A G(z) for a decoder G of which no layers are known."""
+
+    decoder: Decoder
+    matrix: Dense
+
+    layers: ClassVar[tuple[Layer, ...]] = ()
+    is_dense: ClassVar[bool] = False
+
+    @property
+    def latent_size(self) -> int:
+        return self.decoder.latent_size
+
+    @property
+    def observation_size(self) -> int:
+        return self.matrix.width
+
+    @property
+    def scratch(self) -> int:
+        return max(self.decoder.scratch, self.matrix.width)
+
+    def value(self, z: Float[Array, "*B k"]) -> Float[Array, "*B m"]:
+        return self.matrix.astype(z.dtype)(self.decoder.value(z))
+
+    def linearized(self, z: Float[Array, "B k"], precision: DTypeLike) -> Linearization:
+        value, columns = self.decoder.linearized(z, precision)
+        return Linearization(self.matrix(value), self.matrix.astype(precision)(columns))
+
+    def __call__(self, latent: Any) -> Array:
+        with jax.enable_x64(True):
+            return self.matrix(self.decoder(latent))
+
+
+def measured(decoder: Decoder, matrix: Float[np.ndarray, "m n"]) -> Decoder:
+    """The decoder z -> A G(z), with A merged into the last layer where that is exact."""
     with jax.enable_x64(True):
-        if last.activation.kind == "identity" or _chooses_entries(matrix, last.activation):
+        if not decoder.layers:
+            return Measured(decoder, Dense(jnp.asarray(matrix)))
+        *head, last = decoder.layers
+        merges = last.activation.kind == "identity" or _chooses_entries(matrix, last.activation)
+        if last.is_dense and merges:
             weight, bias = (matrix @ np.asarray(part) for part in (last.weight, last.bias))
-            last = replace(last, weight=jnp.asarray(weight), bias=jnp.asarray(bias))
-            return Generator((*head, last))
+            merged = Layer(Dense(jnp.asarray(weight)), jnp.asarray(bias), last.activation)
+            return Generator((*head, merged))
         identity = Activation.parse("identity")
-        behind = Layer(jnp.asarray(matrix), jnp.zeros(len(matrix)), identity)
-        return Generator((*generator.layers, behind))
+        behind = Layer(Dense(jnp.asarray(matrix)), jnp.zeros(len(matrix)), identity)
+        return Generator((*decoder.layers, behind))
 
 
 def _chooses_entries(matrix: np.ndarray, activation: Activation) -> bool:

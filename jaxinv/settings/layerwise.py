@@ -6,6 +6,8 @@ from typing import Literal
 from jaxinv.settings.checks import check_name, require
 from jaxinv.settings.solvers import InteriorPoint, Solver
 
+LARGEST_MATRIX = 1 << 22  # least squares of it alone take seconds an observation
+
 
 @dataclass(frozen=True)
 class Exact:
@@ -15,6 +17,8 @@ class Exact:
     values below rank_tolerance * sigma_max count as zero. tolerance: relative residual
     ||G(z) - x|| / ||x|| above which a row is INEXACT. noise: standard deviation of additive noise,
     used only to weight the rows of a sigmoid or tanh output; 0 means that rounding is all there is.
+    largest_matrix: entries up to which a layer that is no matrix, a convolution say, is written
+    out as one; a generator with a larger one is refused.
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
     >>> x = np.asarray(g(np.ones(2))) + 1e-4  # rows that are off now look active
@@ -28,8 +32,10 @@ class Exact:
     rank_tolerance: float = 1e-10
     tolerance: float = 1e-6
     noise: float = 0.0
+    largest_matrix: int = LARGEST_MATRIX
 
     def __post_init__(self) -> None:
+        require(self.largest_matrix >= 0, f"largest_matrix={self.largest_matrix} is negative")
         require(0 <= self.threshold < 1, f"threshold={self.threshold} must be in [0, 1)")
         require(self.rank_tolerance > 0, f"rank_tolerance={self.rank_tolerance} must be positive")
         require(self.tolerance > 0, f"tolerance={self.tolerance} must be positive")
@@ -47,7 +53,8 @@ class LayerLP:
     tolerance the layer above accepted. negative: what a LeakyReLU's x_j < -tolerance says:
     "scaled", its own interval; "inactive", only u_j <= x_j + slack, as if the layer were a ReLU
     (Remark 2's first variant). schedule="fixed" of each method takes the grid's first tolerance
-    and no other: with layer_growth, footnote 2's tolerances, one program a layer.
+    and no other: with layer_growth, footnote 2's tolerances, one program a layer. largest_matrix:
+    as for `Exact`.
 
     >>> jaxinv.LinfLP(initial_tolerance=1e-3, schedule="fixed").growth
     1.2
@@ -60,6 +67,7 @@ class LayerLP:
     negative: Literal["scaled", "inactive"] = "scaled"
     schedule: str = "fixed"
     solver: Solver = field(default_factory=InteriorPoint)
+    largest_matrix: int = LARGEST_MATRIX
 
     def __post_init__(self) -> None:
         require(
@@ -67,6 +75,7 @@ class LayerLP:
             f"initial_tolerance={self.initial_tolerance} must be positive, or None for "
             "1e-6 * max|x|",
         )
+        require(self.largest_matrix >= 0, f"largest_matrix={self.largest_matrix} is negative")
         require(
             self.growth > 1,
             f"growth={self.growth} must exceed 1: tolerances are multiplied by it",
