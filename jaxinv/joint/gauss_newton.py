@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxinv.linalg import cholesky
+from jaxinv.linalg.select import select
 from jaxinv.model.generator import Generator, chained, passed
 
 BLOCK, LANE = 64, 8  # most rows computed together, and of what their number is a multiple
@@ -105,11 +106,7 @@ def _renewed(
         loss = jnp.where(falls, loss, state.loss)
         sound = state.sound & jnp.isfinite(newton).all(-1)
         new = _State(latent, loss, latent + step, step, sound, state.converged | end)
-        return jax.tree.map(
-            lambda a, b: jnp.where(state.converged.reshape(-1, *[1] * (a.ndim - 1)), b, a),
-            new,
-            state,
-        )
+        return select(state.converged, state, new)
 
     none = jnp.zeros(len(start), bool)
     first = _State(start, best, start, jnp.zeros_like(start), ~none, none)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.joint.starts import starting_points
 from jaxinv.joint.target import Target
+from jaxinv.linalg.select import select
 from jaxinv.model.generator import Generator, forward
 from jaxinv.outcome.inversion import Inversion
 from jaxinv.outcome.status import Status
@@ -116,7 +117,7 @@ def descend(
             converged=after.converged,
             diverged=after.diverged,
         )
-        return _where(running(state), moved, state)
+        return select(running(state), moved, state)
 
     first = _evaluate(generator, target, starts, method.gradient_tolerance)
     state = Descent(
@@ -206,16 +207,6 @@ def _per_run(function: Callable[..., Any]) -> Callable[..., Any]:
     """Map over observations and over their runs; the first argument is shared by the runs."""
     over_runs = jax.vmap(function, in_axes=(None, 0, 0, 0, 0))
     return jax.vmap(over_runs)
-
-
-def _where(chosen: Bool[Array, "batch R"], new: Descent, old: Descent) -> Descent:
-    """The new state where chosen, else the old one bit for bit."""
-
-    def select(a: Array, b: Array) -> Array:
-        return jnp.where(chosen.reshape(chosen.shape + (1,) * (b.ndim - chosen.ndim)), a, b)
-
-    selected: Descent = jax.tree.map(select, new, old)
-    return selected
 
 
 def _optimizer(method: GradientDescent) -> Any:

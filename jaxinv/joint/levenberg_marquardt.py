@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.joint.linearization import linearize
 from jaxinv.linalg import cholesky
+from jaxinv.linalg.select import select
 from jaxinv.model.generator import Generator
 
 FIRST_DAMPING = 1e-2
@@ -108,7 +109,7 @@ def load(
         running=fresh,
         converged=jnp.zeros_like(fresh),
     )
-    return _select(fresh, _restarted(new), lanes)
+    return select(fresh, _restarted(new), lanes)
 
 
 @partial(jax.jit, static_argnames=("rounds", "limit"))
@@ -120,7 +121,7 @@ def advance(generator: Generator, lanes: Lanes, box: Box, rounds: int, limit: in
 
     def body(carry: tuple[Array, Lanes]) -> tuple[Array, Lanes]:
         count, state = carry
-        return count + 1, _select(state.running, _step(generator, state, box, limit), state)
+        return count + 1, select(state.running, _step(generator, state, box, limit), state)
 
     return jax.lax.while_loop(going, body, (jnp.zeros((), jnp.int32), lanes))[1]
 
@@ -182,7 +183,7 @@ def _step(generator: Generator, lanes: Lanes, box: Box, limit: int) -> Lanes:
     taken = loss < lanes.loss
     decrease = jnp.where(first, jnp.inf, lanes.loss - loss)
     ratio = decrease / jnp.maximum(lanes.predicted, 1e-300)
-    lanes = _select(
+    lanes = select(
         taken,
         lanes._replace(
             latent=lanes.trial,
@@ -216,7 +217,7 @@ def _step(generator: Generator, lanes: Lanes, box: Box, limit: int) -> Lanes:
         steps=steps,
     )
     softened = ended & (lanes.softness > 0)
-    lanes = _select(softened, _harder(lanes), lanes)
+    lanes = select(softened, _harder(lanes), lanes)
     converged = ended & ~softened
     return lanes._replace(converged=converged, running=~converged & (steps < limit))
 
@@ -261,16 +262,6 @@ def _restarted(lanes: Lanes) -> Lanes:
         damping=jnp.full_like(lanes.loss, FIRST_DAMPING),
         growth=jnp.full_like(lanes.loss, 2.0),
     )
-
-
-def _select(chosen: Bool[Array, " S"], new: Lanes, old: Lanes) -> Lanes:
-    """The new lane where chosen, else the old one bit for bit."""
-
-    def pick(a: Array, b: Array) -> Array:
-        return jnp.where(chosen.reshape(chosen.shape + (1,) * (b.ndim - 1)), a, b)
-
-    selected: Lanes = jax.tree.map(pick, new, old)
-    return selected
 
 
 class Starts(NamedTuple):
