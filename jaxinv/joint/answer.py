@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from jaxinv.certify.identifiability import jacobian_rank
-from jaxinv.joint.minima import Best
 from jaxinv.joint.portfolio import from_latents
 from jaxinv.joint.problem import Problem
+from jaxinv.joint.state import Search
 from jaxinv.linalg.norms import row_norms
 from jaxinv.outcome.inversion import Inversion
 from jaxinv.outcome.search_report import Ending, SearchReport
@@ -17,7 +17,7 @@ from jaxinv.outcome.status import Status
 from jaxinv.settings import LevenbergMarquardt
 
 
-def answer(problem: Problem, best: Best) -> Inversion:
+def answer(problem: Problem, search: Search) -> Inversion:
     """Name each row by what its lowest minimum is.
 
     A row is explained where its residual is within the tolerance or the stated noise, or, no noise
@@ -26,11 +26,12 @@ def answer(problem: Problem, best: Best) -> Inversion:
     Explained rows are SOLVED where rank J = k (locally unique) and UNDERDETERMINED by k - rank J
     dimensions otherwise; others are INEXACT, or STEP_LIMIT where the best run was cut off.
     """
-    found = problem.live & np.isfinite(best.loss)
-    undetermined = free_dimensions(problem, best.latent, found)
-    explained = best.reproduced | best.explained | best.confirmed
+    minima = search.minima
+    found = problem.live & np.isfinite(minima.loss)
+    undetermined = free_dimensions(problem, minima.latent, found)
+    explained = search.reproduced | search.explained | search.confirmed
     status = np.select(
-        [~problem.live, ~found, explained & (undetermined > 0), explained, best.converged],
+        [~problem.live, ~found, explained & (undetermined > 0), explained, minima.converged],
         [
             int(Status.BAD_INPUT),
             int(Status.SOLVER_FAILED),
@@ -40,27 +41,28 @@ def answer(problem: Problem, best: Best) -> Inversion:
         ],
         int(Status.STEP_LIMIT),
     )
-    latent = np.where(found[:, None], best.latent, np.nan)
-    return replace(inversion(problem, latent, status, undetermined), search=report(best))
+    latent = np.where(found[:, None], minima.latent, np.nan)
+    return replace(inversion(problem, latent, status, undetermined), search=report(search))
 
 
-def report(best: Best) -> SearchReport:
+def report(search: Search) -> SearchReport:
     """What was done for each row."""
     ending = np.select(
-        [~best.live, best.reproduced, best.explained, best.confirmed],
+        [~search.facts.live, search.reproduced, search.explained, search.confirmed],
         [int(Ending.NONE), int(Ending.REPRODUCED), int(Ending.EXPLAINED), int(Ending.AGREED)],
         int(Ending.BUDGET_SPENT),
     )
-    runs = best.made + best.carried_on
-    parts = (runs, best.prefix_made, best.peeled, best.start, best.hits, ending)
+    tally, start = search.tally, search.minima.start
+    runs = tally.made + tally.carried_on
+    parts = (runs, tally.prefix_made, tally.peeled, start, tally.hits, ending)
     return SearchReport(*(jnp.asarray(part) for part in parts))
 
 
 def refined(problem: Problem, layerwise: Inversion, method: LevenbergMarquardt) -> Inversion:
     """A layer-wise answer carried to the nearest minimum over all layers (`refine="lm"`)."""
     latent = np.asarray(layerwise.latent)
-    best = from_latents(problem, latent, method)
-    return relabelled(problem, layerwise, best.latent, problem.live & np.isfinite(best.loss))
+    minima = from_latents(problem, latent, method).minima
+    return relabelled(problem, layerwise, minima.latent, problem.live & np.isfinite(minima.loss))
 
 
 def relabelled(
