@@ -1,15 +1,14 @@
 """One chunk of observations, padded to one shape, through the method that was asked for."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from jaxinv.call.request import Request
-from jaxinv.joint.answer import answer, inversion, refined
-from jaxinv.joint.gradient_descent import gradient_descent
+from jaxinv.joint.answer import answer, refined
+from jaxinv.joint.finish import Provisional, finished
+from jaxinv.joint.gradient_descent import descended
 from jaxinv.joint.levenberg_marquardt import Box
 from jaxinv.joint.portfolio import portfolio, restarts
 from jaxinv.joint.preimage import chosen_preimage
@@ -18,7 +17,6 @@ from jaxinv.joint.robust import robust_ending
 from jaxinv.layerwise.sweep import sweep
 from jaxinv.linalg.norms import row_norms
 from jaxinv.outcome.inversion import Inversion, take_rows
-from jaxinv.outcome.status import Status
 from jaxinv.settings import Auto, Exact, GradientDescent, LevenbergMarquardt
 
 
@@ -39,31 +37,29 @@ def invert_chunk(
     with jax.enable_x64(True):
         padded_live = np.pad(live, padding[0])
         row_ids = first_row + np.arange(len(x))
-        if isinstance(request.method, GradientDescent):
-            whole = _descend(request, request.method, x, weight, padded_live, row_ids)
-        else:
-            problem = joint_problem(request, x, weight, padded_live, row_ids)
-            whole = _by_method(request, problem)
-            whole = _refined(request, problem, whole)
-        status = _final_status(request, whole, x, weight)
-        return take_rows(replace(whole, status=jnp.asarray(status)), slice(0, len(rows)))
+        problem = joint_problem(request, x, weight, padded_live, row_ids)
+        found = _refined(request, problem, _by_method(request, problem))
+        whole = finished(problem, found, _largest_residual(request, x, weight))
+        return take_rows(whole, slice(0, len(rows)))
 
 
-def _by_method(request: Request, problem: Problem) -> Inversion:
+def _by_method(request: Request, problem: Problem) -> Provisional:
     method = request.method
+    if isinstance(method, GradientDescent):
+        return descended(problem, method)
     if isinstance(method, LevenbergMarquardt):
         return answer(problem, restarts(problem, method))
     if isinstance(method, Auto):
         found = answer(problem, portfolio(problem, method))
         return found if method.preimage == "any" else chosen_preimage(problem, found, method)
-    assert not isinstance(method, GradientDescent)
     x, weight = jnp.asarray(problem.observation), problem.weight
     swept = sweep(request.generator, x, weight, problem.live, method, request.latent_bounds)
-    found = inversion(problem, np.asarray(swept.latent), swept.status, swept.undetermined)
-    return replace(found, layers=swept.layers)
+    return Provisional(
+        np.asarray(swept.latent), swept.status, swept.undetermined, layers=swept.layers
+    )
 
 
-def _refined(request: Request, problem: Problem, found: Inversion) -> Inversion:
+def _refined(request: Request, problem: Problem, found: Provisional) -> Provisional:
     """What `refine=` asks for, from the latents that have been found."""
     if request.refine is None:
         return found
@@ -84,55 +80,25 @@ def joint_problem(
         weight = np.ldexp(weight, -np.frexp(weight.max(-1, keepdims=True, initial=0.0))[1])
     with np.errstate(over="ignore"):
         limit = (tolerance * row_norms(weight * x)) ** 2
-    if request.noise is not None:
-        square = weight**2
-        spread = square.sum(-1) + 3.0 * np.sqrt(2.0 * (square**2).sum(-1))
-        limit = np.maximum(limit, request.noise**2 * spread)
+        if request.noise is not None:
+            square = weight**2
+            spread = square.sum(-1) + 3.0 * np.sqrt(2.0 * (square**2).sum(-1))
+            limit = np.maximum(limit, request.noise**2 * spread)
     low, high = (jnp.asarray(side) for side in request.latent_bounds)
     return Problem(request.generator, x, weight, live, limit, Box(low, high), request.seed, row_ids)
 
 
-def _descend(
-    request: Request,
-    method: GradientDescent,
-    x: np.ndarray,
-    weight: np.ndarray,
-    live: np.ndarray,
-    row_ids: np.ndarray,
-) -> Inversion:
-    observed = jnp.asarray(weight > 0)
-    found = gradient_descent(
-        request.generator,
-        jnp.asarray(x),
-        observed,
-        jnp.asarray(weight),
-        method,
-        request.seed,
-        jnp.asarray(row_ids),
-    )
-    status = np.where(live, np.asarray(found.status), int(Status.BAD_INPUT))
-    return replace(
-        found,
-        latent=jnp.where(live[:, None], found.latent, jnp.nan),
-        residual=jnp.where(live, found.residual, jnp.nan),
-        status=jnp.asarray(status),
-    )
-
-
-def _final_status(
-    request: Request, found: Inversion, x: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
-    """SOLVED becomes INEXACT where the recomputed residual is above what was asked."""
-    status, residual = np.asarray(found.status), np.asarray(found.residual)
-    excess = np.zeros(len(status), bool)
+def _largest_residual(
+    request: Request, x: np.ndarray, weight: np.ndarray
+) -> Float[np.ndarray, " B"]:
+    """The residual ||m (G(z) - x)||_2 up to which an answer may be called SOLVED."""
+    observed = weight > 0
+    largest = np.full(len(x), np.inf)
     if isinstance(request.method, Exact):
-        size = row_norms(x * (weight > 0))
-        excess |= ~(residual <= request.method.tolerance * size)
+        largest = request.method.tolerance * row_norms(x * observed)
     if request.noise is not None:
-        excess |= ~(residual <= noise_limit(request.noise, (weight > 0).sum(-1)))
-    # A residual that overflows was not seen to be small.
-    excess |= ~np.isfinite(residual)
-    return np.where((status == int(Status.SOLVED)) & excess, int(Status.INEXACT), status)
+        largest = np.minimum(largest, noise_limit(request.noise, observed.sum(-1)))
+    return largest
 
 
 def noise_limit(noise: float, observed: np.ndarray) -> np.ndarray:

@@ -15,12 +15,11 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from jaxinv.joint.answer import relabelled
+from jaxinv.joint.finish import Provisional, moved
 from jaxinv.joint.levenberg_marquardt import Starts
 from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
-from jaxinv.outcome.inversion import Inversion
 from jaxinv.settings import ClarabelPool
 
 PROGRAMS = 12
@@ -31,9 +30,9 @@ SHARPER = 0.5  # of the scale below which a residual counts as small, a reweight
 SOLVER = ClarabelPool()
 
 
-def robust_ending(problem: Problem, found: Inversion, norm: str) -> Inversion:
+def robust_ending(problem: Problem, found: Provisional, norm: str) -> Provisional:
     """Move every latent to a minimum of the residual's l_inf or l_1 norm; never to a higher one."""
-    latent = np.asarray(found.latent)
+    latent = found.latent
     rows = np.flatnonzero(problem.live & np.isfinite(latent).all(-1))
     best = np.where(np.isfinite(latent), latent, 0.0)
     if norm == "l1":
@@ -41,9 +40,9 @@ def robust_ending(problem: Problem, found: Inversion, norm: str) -> Inversion:
     for start in range(0, len(rows), BLOCK):
         some = rows[start : start + BLOCK]
         best[some] = _programs(problem, best, some, norm)
-    moved = np.zeros(len(latent), bool)
-    moved[rows] = True
-    return relabelled(problem, found, best, moved)
+    reached = np.zeros(len(latent), bool)
+    reached[rows] = True
+    return moved(found, best, reached)
 
 
 def _residual(problem: Problem, latent: np.ndarray) -> Float[np.ndarray, "B n"]:
