@@ -3,21 +3,18 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxinv.call.request import Request
-from jaxinv.joint.answer import answer, refined
+from jaxinv.call.runners import runner
+from jaxinv.joint.answer import refined
 from jaxinv.joint.finish import Provisional, finished
-from jaxinv.joint.gradient_descent import descended
 from jaxinv.joint.levenberg_marquardt import Box
-from jaxinv.joint.portfolio import portfolio, restarts
-from jaxinv.joint.preimage import chosen_preimage
 from jaxinv.joint.problem import Problem
 from jaxinv.joint.robust import robust_ending
-from jaxinv.layerwise.sweep import sweep
 from jaxinv.linalg.norms import row_norms
 from jaxinv.outcome.inversion import Inversion, take_rows
-from jaxinv.settings import Auto, Exact, GradientDescent, LevenbergMarquardt
+from jaxinv.settings import Auto, LevenbergMarquardt
 
 
 def invert_chunk(
@@ -38,32 +35,19 @@ def invert_chunk(
         padded_live = np.pad(live, padding[0])
         row_ids = first_row + np.arange(len(x))
         problem = joint_problem(request, x, weight, padded_live, row_ids)
-        found = _refined(request, problem, _by_method(request, problem))
-        whole = finished(problem, found, _largest_residual(request, x, weight))
-        return take_rows(whole, slice(0, len(rows)))
-
-
-def _by_method(request: Request, problem: Problem) -> Provisional:
-    method = request.method
-    if isinstance(method, GradientDescent):
-        return descended(problem, method)
-    if isinstance(method, LevenbergMarquardt):
-        return answer(problem, restarts(problem, method))
-    if isinstance(method, Auto):
-        found = answer(problem, portfolio(problem, method))
-        return found if method.preimage == "any" else chosen_preimage(problem, found, method)
-    x, weight = jnp.asarray(problem.observation), problem.weight
-    swept = sweep(request.generator, x, weight, problem.live, method, request.latent_bounds)
-    return Provisional(
-        np.asarray(swept.latent), swept.status, swept.undetermined, layers=swept.layers
-    )
+        found = runner(request.method).run(problem, request.method, request)
+        found = _refined(request, problem, found)
+        credible: Float[np.ndarray, " B"] | float = np.inf
+        if request.noise is not None:
+            credible = noise_limit(request.noise, (weight > 0).sum(-1))
+        return take_rows(finished(problem, found, credible), slice(0, len(rows)))
 
 
 def _refined(request: Request, problem: Problem, found: Provisional) -> Provisional:
     """What `refine=` asks for, from the latents that have been found."""
     if request.refine is None:
         return found
-    if not isinstance(request.method, Auto | LevenbergMarquardt):
+    if not runner(request.method).to_minima:
         found = refined(problem, found, LevenbergMarquardt())
     return found if request.refine == "lm" else robust_ending(problem, found, request.refine)
 
@@ -71,9 +55,8 @@ def _refined(request: Request, problem: Problem, found: Provisional) -> Provisio
 def joint_problem(
     request: Request, x: np.ndarray, weight: np.ndarray, live: np.ndarray, row_ids: np.ndarray
 ) -> Problem:
-    """The chunk as the joint methods see it."""
-    method = request.method
-    tolerance = Auto.tolerance
+    """The chunk as every method is given it; its limit is for those that fit all layers."""
+    method, tolerance = request.method, Auto.tolerance
     if isinstance(method, Auto | LevenbergMarquardt):
         tolerance = method.tolerance
         # These weights say how entries compare: a power of two in common changes no digit.
@@ -88,19 +71,6 @@ def joint_problem(
     return Problem(request.generator, x, weight, live, limit, Box(low, high), request.seed, row_ids)
 
 
-def _largest_residual(
-    request: Request, x: np.ndarray, weight: np.ndarray
-) -> Float[np.ndarray, " B"]:
-    """The residual ||m (G(z) - x)||_2 up to which an answer may be called SOLVED."""
-    observed = weight > 0
-    largest = np.full(len(x), np.inf)
-    if isinstance(request.method, Exact):
-        largest = request.method.tolerance * row_norms(x * observed)
-    if request.noise is not None:
-        largest = np.minimum(largest, noise_limit(request.noise, observed.sum(-1)))
-    return largest
-
-
-def noise_limit(noise: float, observed: np.ndarray) -> np.ndarray:
+def noise_limit(noise: float, observed: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
     """Largest credible ||e||_2 of m entries of deviation noise: noise sqrt(m + 3 sqrt(2 m))."""
     return noise * np.sqrt(observed + 3.0 * np.sqrt(2.0 * observed))

@@ -28,6 +28,7 @@ class Provisional:
     latent: (B, k), NaN where there is none. status: (B,) of `Status`, the method's own word; where
     it says SOLVED or UNDERDETERMINED, and undetermined is BY_RANK, the rank decides between the
     two. undetermined: (B,) dimension left free, or BY_RANK. layers, search: as in `Inversion`.
+    largest_residual: ||m (G(z) - x)||_2, m the mask, up to which the method calls a row SOLVED.
     """
 
     latent: Float[np.ndarray, "B k"]
@@ -35,6 +36,7 @@ class Provisional:
     undetermined: Int[np.ndarray, " B"]
     layers: tuple[LayerReport, ...] = ()
     search: SearchReport | None = None
+    largest_residual: Float[np.ndarray, " B"] | float = np.inf
 
 
 def moved(
@@ -68,7 +70,8 @@ def finished(
 ) -> Inversion:
     """Ranks where they are missing, the residual ||m (G(z) - x)||_2, m the mask, and the status.
 
-    SOLVED becomes INEXACT where the residual is above the largest allowed.
+    SOLVED becomes INEXACT where the residual is above the method's own limit, or above the largest
+    that the caller allows.
     """
     answer = ranked(problem, answer)
     finite = np.isfinite(answer.latent).all(-1)
@@ -77,7 +80,8 @@ def finished(
     misfit = np.where(seen, image - problem.observation, 0.0)
     residual = np.where(finite, row_norms(misfit), np.nan)
     # A residual that overflows was not seen to be small.
-    excess = ~((residual <= largest_residual) & np.isfinite(residual))
+    limit = np.minimum(answer.largest_residual, largest_residual)
+    excess = ~((residual <= limit) & np.isfinite(residual))
     solved = answer.status == int(Status.SOLVED)
     return Inversion(
         latent=jnp.asarray(answer.latent),
