@@ -30,7 +30,7 @@ from benchmarks.peers_newton import newtons
 from benchmarks.peers_race import NETS, SHARES, Progress, Rival, raced, task
 from benchmarks.record import machine, write
 from jaxinv.call.chunk import joint_problem
-from jaxinv.call.request import checked
+from jaxinv.call.request import Options, checked
 from jaxinv.joint.portfolio import stages
 from jaxinv.joint.state import nothing_found
 
@@ -50,7 +50,7 @@ def whole(
 def staged(generator: jaxinv.Generator, x: np.ndarray) -> Iterator[Progress]:
     """`auto` as the iterative rivals are run: the latents it has after each stage of its search."""
     method = jaxinv.Auto()
-    request, weight = checked(generator, x, method)
+    request, weight = checked(generator, x, method, Options())
     with jax.enable_x64(True):
         live, row_ids = np.ones(len(x), bool), np.arange(len(x))
         problem = joint_problem(request, x, weight, live, row_ids)

@@ -20,16 +20,16 @@ from jaxinv.settings import Auto, LevenbergMarquardt
 def invert_chunk(
     request: Request,
     rows: Float[np.ndarray, "B n"],
-    row_weight: Float[np.ndarray, "B n"],
+    entry_weight: Float[np.ndarray, "B n"],
     size: int,
     first_row: int,
 ) -> Inversion:
     """One chunk, padded to `size` rows; padding is never live and costs no linear program."""
     padding = ((0, size - len(rows)), (0, 0))
-    seen = np.where(row_weight > 0, rows, 0.0)
-    live = np.asarray(np.isfinite(seen).all(-1) & (row_weight > 0).any(-1))
+    seen = np.where(entry_weight > 0, rows, 0.0)
+    live = np.asarray(np.isfinite(seen).all(-1) & (entry_weight > 0).any(-1))
     x = np.pad(np.where(live[:, None], seen, 0.0), padding)
-    weight = np.pad(row_weight, padding)
+    weight = np.pad(entry_weight, padding)
     # enable_x64 holds for one thread: each worker sets its own.
     with jax.enable_x64(True):
         padded_live = np.pad(live, padding[0])

@@ -33,49 +33,71 @@ class Request:
     seed: int
 
 
+@dataclass(frozen=True)
+class Options:
+    """What a caller may say beside generator, observations and method, as `invert` documents it."""
+
+    mask: Any = None
+    weights: Any = None
+    latent_bounds: tuple[Any, Any] | None = None
+    operator: Any = None
+    noise: float | None = None
+    refine: str | None = None
+    seed: int = 0
+    chunk: int | None = None
+
+
 def checked(
-    generator: Generator,
-    rows: np.ndarray,
-    method: str | Method,
-    *,
-    mask: Any = None,
-    weights: Any = None,
-    latent_bounds: tuple[Any, Any] | None = None,
-    operator: Any = None,
-    noise: float | None = None,
-    refine: str | None = None,
-    seed: int = 0,
-    chunk: int | None = None,
+    generator: Generator, rows: np.ndarray, method: str | Method, options: Options
 ) -> tuple[Request, Float[np.ndarray, "B n"]]:
-    """Check every argument at the door; returns the request and the rows' weights (0: masked)."""
+    """Check every argument at the door: the request, and the weight of every entry (0: masked)."""
+    request = requested(generator, rows.shape[1], method, options)
+    return request, entry_weights(rows.shape, options)
+
+
+def requested(
+    generator: Generator, entries: int, method: str | Method, options: Options
+) -> Request:
+    """What all chunks of observations with so many entries have in common, checked."""
     if not isinstance(generator, Generator):
         raise ValueError(f"generator is a {type(generator).__name__}; expected jaxinv.Generator")
     settings = resolve(method)
-    if operator is not None:
-        generator = _with_operator(generator, operator, rows.shape[1], settings)
+    noise, refine, chunk, seed = options.noise, options.refine, options.chunk, options.seed
+    if options.operator is not None:
+        generator = _with_operator(generator, options.operator, entries, settings)
     if refine is not None:
         _check_refinement(refine, settings)
-    if rows.shape[1] != generator.observation_size:
-        raise ValueError(
-            f"observations have {rows.shape[1]} entries each; "
-            f"the generator makes {generator.observation_size}"
-        )
+    check_entries(generator, entries)
     if noise is not None and not (isinstance(noise, Real) and noise >= 0):
         raise ValueError(f"noise={noise!r} must be a standard deviation, a number of 0 or more")
     if chunk is not None and not (_is_integer(chunk) and chunk >= 1):
         raise ValueError(f"chunk={chunk!r} must be a whole number of rows, at least 1")
     if not (_is_integer(seed) and abs(seed) < 2**63):
         raise ValueError(f"seed={seed!r} must be a whole number of at most 63 bits")
-    if latent_bounds is not None and isinstance(settings, Exact):
+    if options.latent_bounds is not None and isinstance(settings, Exact):
         raise ValueError("'exact' takes no latent_bounds: it solves equations; use 'auto'")
-    bounds = _bounds(generator.latent_size, latent_bounds)
-    observed = _mask(rows.shape, mask)
-    importance = np.ones(rows.shape)
-    if weights is not None:
-        importance = _per_entry("weights", weights, rows.shape)
+    bounds = _bounds(generator.latent_size, options.latent_bounds)
+    return Request(generator, settings, bounds, noise, refine, seed)
+
+
+def check_entries(generator: Generator, entries: int) -> None:
+    """Refuse observations that are not as long as what the generator, operator included, makes."""
+    if entries != generator.observation_size:
+        raise ValueError(
+            f"observations have {entries} entries each; "
+            f"the generator makes {generator.observation_size}"
+        )
+
+
+def entry_weights(shape: tuple[int, ...], options: Options) -> Float[np.ndarray, "B n"]:
+    """The weight of every entry of observations of this shape, 0 where it is not observed."""
+    observed = _mask(shape, options.mask)
+    importance = np.ones(shape)
+    if options.weights is not None:
+        importance = _per_entry("weights", options.weights, shape)
         if not (np.isfinite(importance).all() and (importance > 0).all()):
             raise ValueError("weights must be positive and finite; use mask= to leave entries out")
-    return Request(generator, settings, bounds, noise, refine, seed), observed * importance
+    return observed * importance
 
 
 def _is_integer(value: Any) -> bool:
