@@ -30,7 +30,6 @@ from benchmarks.tune_gd import inverted
 from jaxinv.joint.lanes import Engine, default_lanes
 from jaxinv.joint.levenberg_marquardt import Box, Starts
 from jaxinv.joint.starts import starting_points
-from jaxinv.joint.target import Target
 from jaxinv.layerwise.active_rows import LinearRows
 from jaxinv.layerwise.least_squares import centre
 from jaxinv.lp.problem import certify
@@ -85,9 +84,8 @@ def kernels(batch: int) -> list[Case]:
         return counts.levenberg_marquardt_step(generator).times(steps), float(runs.converged.mean())
 
     def gradient_descent() -> tuple[counts.Count, float]:
-        target = Target(jnp.asarray(x), jnp.ones(x.shape, bool), jnp.ones(x.shape))
         starts = starting_points(0, jnp.arange(batch), 1, WIDTHS[0], 1.0)
-        found, taken = inverted(generator, target, starts, descent)
+        found, taken = inverted(generator, jnp.asarray(x), jnp.ones(x.shape), starts, descent)
         near = np.linalg.norm(np.asarray(found.latent) - latent, axis=1)
         good = float((near <= 1e-3 * np.linalg.norm(latent, axis=1)).mean())
         return counts.gradient(generator).times(float(taken.sum())), good

@@ -30,9 +30,9 @@ from benchmarks.peers_newton import newtons
 from benchmarks.peers_race import NETS, SHARES, Progress, Rival, raced, task
 from benchmarks.record import machine, write
 from jaxinv.call.chunk import joint_problem
-from jaxinv.call.request import checked
-from jaxinv.joint.minima import nothing_found
+from jaxinv.call.request import Options, checked
 from jaxinv.joint.portfolio import stages
+from jaxinv.joint.state import nothing_found
 
 OUT = Path(__file__).parent / "results" / "peers.json"
 PACKAGES = ("torch", "optimistix", "lineax", "jaxopt", "optax", "cvxpy", "clarabel", "highspy")
@@ -50,13 +50,13 @@ def whole(
 def staged(generator: jaxinv.Generator, x: np.ndarray) -> Iterator[Progress]:
     """`auto` as the iterative rivals are run: the latents it has after each stage of its search."""
     method = jaxinv.Auto()
-    request, weight = checked(generator, x, method)
+    request, weight = checked(generator, x, method, Options())
     with jax.enable_x64(True):
         live, row_ids = np.ones(len(x), bool), np.arange(len(x))
         problem = joint_problem(request, x, weight, live, row_ids)
-        best = nothing_found(problem, method.agreement)
-        for _ in stages(problem, method, best, peeling=True):
-            yield Progress(best.latent.copy(), len(x))
+        begin = nothing_found(problem, method.agreement)
+        for search in stages(problem, method, begin, peeling=True):
+            yield Progress(search.minima.latent, len(x))
 
 
 def rivals(net: str) -> dict[str, Rival]:

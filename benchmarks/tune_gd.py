@@ -26,10 +26,9 @@ import numpy as np
 from safetensors import safe_open
 
 from benchmarks.record import RESULTS, machine, write
-from jaxinv.joint.gradient_descent import Target, descend, keep_best
+from jaxinv.joint.gradient_descent import BestRun, descend, keep_best
 from jaxinv.joint.starts import starting_points
 from jaxinv.model.generator import Generator
-from jaxinv.outcome.inversion import Inversion
 from jaxinv.outcome.status import Status
 from jaxinv.settings import GradientDescent
 
@@ -80,11 +79,15 @@ def read(path: Path) -> Generator:
 
 @partial(jax.jit, static_argnames="method")
 def inverted(
-    generator: Generator, target: Target, starts: jax.Array, method: GradientDescent
-) -> tuple[Inversion, jax.Array]:
-    """What `gradient_descent` returns, and how many gradients each observation took."""
-    runs = descend(generator, target, starts, method)
-    return keep_best(generator, target, runs, method), runs.steps.sum(axis=1)
+    generator: Generator,
+    x: jax.Array,
+    weight: jax.Array,
+    starts: jax.Array,
+    method: GradientDescent,
+) -> tuple[BestRun, jax.Array]:
+    """Each observation's best run, and how many gradients it took."""
+    runs = descend(generator, x, weight, starts, method)
+    return keep_best(generator, x, weight, runs, method), runs.steps.sum(axis=1)
 
 
 def judge(family: Family, method: GradientDescent, seed: int) -> dict[str, Any]:
@@ -95,14 +98,14 @@ def judge(family: Family, method: GradientDescent, seed: int) -> dict[str, Any]:
         truth = rng.standard_normal((family.codes, generator.latent_size))
         with jax.enable_x64(True):
             x = generator(truth)
-            target = Target(x, jnp.ones(x.shape, bool), jnp.ones(x.shape))
+            weight = jnp.ones(x.shape)
             ids = jnp.arange(family.codes) + net * family.codes
             starts = starting_points(
                 0, ids, method.restarts, generator.latent_size, method.start_scale
             )
-            compiled = compiled or inverted.lower(generator, target, starts, method).compile()
+            compiled = compiled or inverted.lower(generator, x, weight, starts, method).compile()
             began = time.perf_counter()
-            found, taken = compiled(generator, target, starts)
+            found, taken = compiled(generator, x, weight, starts)
             latent = np.asarray(found.latent)
             seconds += time.perf_counter() - began
         miss = np.linalg.norm(latent - truth, axis=1) / np.linalg.norm(truth, axis=1)

@@ -1,75 +1,53 @@
 """One chunk of observations, padded to one shape, through the method that was asked for."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxinv.call.request import Request
-from jaxinv.joint.answer import answer, inversion, refined
-from jaxinv.joint.gradient_descent import gradient_descent
+from jaxinv.call.runners import runner
+from jaxinv.joint.answer import refined
+from jaxinv.joint.finish import Provisional, finished
 from jaxinv.joint.levenberg_marquardt import Box
-from jaxinv.joint.portfolio import portfolio, restarts
-from jaxinv.joint.preimage import chosen_preimage
 from jaxinv.joint.problem import Problem
 from jaxinv.joint.robust import robust_ending
-from jaxinv.layerwise.sweep import sweep
 from jaxinv.linalg.norms import row_norms
-from jaxinv.model.generator import Generator
 from jaxinv.outcome.inversion import Inversion, take_rows
-from jaxinv.outcome.status import Status
-from jaxinv.settings import Auto, Exact, GradientDescent, LevenbergMarquardt
+from jaxinv.settings import Auto, LevenbergMarquardt
 
 
 def invert_chunk(
     request: Request,
     rows: Float[np.ndarray, "B n"],
-    row_weight: Float[np.ndarray, "B n"],
+    entry_weight: Float[np.ndarray, "B n"],
     size: int,
     first_row: int,
 ) -> Inversion:
     """One chunk, padded to `size` rows; padding is never live and costs no linear program."""
     padding = ((0, size - len(rows)), (0, 0))
-    seen = np.where(row_weight > 0, rows, 0.0)
-    live = np.asarray(np.isfinite(seen).all(-1) & (row_weight > 0).any(-1))
+    seen = np.where(entry_weight > 0, rows, 0.0)
+    live = np.asarray(np.isfinite(seen).all(-1) & (entry_weight > 0).any(-1))
     x = np.pad(np.where(live[:, None], seen, 0.0), padding)
-    weight = np.pad(row_weight, padding)
+    weight = np.pad(entry_weight, padding)
     # enable_x64 holds for one thread: each worker sets its own.
     with jax.enable_x64(True):
         padded_live = np.pad(live, padding[0])
         row_ids = first_row + np.arange(len(x))
-        if isinstance(request.method, GradientDescent):
-            whole = _descend(request, request.method, x, weight, padded_live, row_ids)
-        else:
-            problem = joint_problem(request, x, weight, padded_live, row_ids)
-            whole = _by_method(request, problem)
-            whole = _refined(request, problem, whole)
-        status = _final_status(request, whole, x, weight)
-        return take_rows(replace(whole, status=jnp.asarray(status)), slice(0, len(rows)))
+        problem = joint_problem(request, x, weight, padded_live, row_ids)
+        found = runner(request.method).run(problem, request.method, request)
+        found = _refined(request, problem, found)
+        credible: Float[np.ndarray, " B"] | float = np.inf
+        if request.noise is not None:
+            credible = noise_limit(request.noise, (weight > 0).sum(-1))
+        return take_rows(finished(problem, found, credible), slice(0, len(rows)))
 
 
-def _by_method(request: Request, problem: Problem) -> Inversion:
-    method = request.method
-    if isinstance(method, LevenbergMarquardt):
-        return answer(problem, restarts(problem, method))
-    if isinstance(method, Auto):
-        found = answer(problem, portfolio(problem, method))
-        return found if method.preimage == "any" else chosen_preimage(problem, found, method)
-    assert not isinstance(method, GradientDescent)
-    x, weight = jnp.asarray(problem.observation), problem.weight
-    assert isinstance(request.generator, Generator)
-    swept = sweep(request.generator, x, weight, problem.live, method, request.latent_bounds)
-    found = inversion(problem, np.asarray(swept.latent), swept.status, swept.undetermined)
-    return replace(found, layers=swept.layers)
-
-
-def _refined(request: Request, problem: Problem, found: Inversion) -> Inversion:
+def _refined(request: Request, problem: Problem, found: Provisional) -> Provisional:
     """What `refine=` asks for, from the latents that have been found."""
     if request.refine is None:
         return found
-    if not isinstance(request.method, Auto | LevenbergMarquardt):
+    if not runner(request.method).to_minima:
         found = refined(problem, found, LevenbergMarquardt())
     return found if request.refine == "lm" else robust_ending(problem, found, request.refine)
 
@@ -77,66 +55,22 @@ def _refined(request: Request, problem: Problem, found: Inversion) -> Inversion:
 def joint_problem(
     request: Request, x: np.ndarray, weight: np.ndarray, live: np.ndarray, row_ids: np.ndarray
 ) -> Problem:
-    """The chunk as the joint methods see it."""
-    method = request.method
-    tolerance = Auto.tolerance
+    """The chunk as every method is given it; its limit is for those that fit all layers."""
+    method, tolerance = request.method, Auto.tolerance
     if isinstance(method, Auto | LevenbergMarquardt):
         tolerance = method.tolerance
         # These weights say how entries compare: a power of two in common changes no digit.
         weight = np.ldexp(weight, -np.frexp(weight.max(-1, keepdims=True, initial=0.0))[1])
     with np.errstate(over="ignore"):
         limit = (tolerance * row_norms(weight * x)) ** 2
-    if request.noise is not None:
-        square = weight**2
-        spread = square.sum(-1) + 3.0 * np.sqrt(2.0 * (square**2).sum(-1))
-        limit = np.maximum(limit, request.noise**2 * spread)
+        if request.noise is not None:
+            square = weight**2
+            spread = square.sum(-1) + 3.0 * np.sqrt(2.0 * (square**2).sum(-1))
+            limit = np.maximum(limit, request.noise**2 * spread)
     low, high = (jnp.asarray(side) for side in request.latent_bounds)
     return Problem(request.generator, x, weight, live, limit, Box(low, high), request.seed, row_ids)
 
 
-def _descend(
-    request: Request,
-    method: GradientDescent,
-    x: np.ndarray,
-    weight: np.ndarray,
-    live: np.ndarray,
-    row_ids: np.ndarray,
-) -> Inversion:
-    observed = jnp.asarray(weight > 0)
-    found = gradient_descent(
-        request.generator,
-        jnp.asarray(x),
-        observed,
-        jnp.asarray(weight),
-        method,
-        request.seed,
-        jnp.asarray(row_ids),
-    )
-    status = np.where(live, np.asarray(found.status), int(Status.BAD_INPUT))
-    return replace(
-        found,
-        latent=jnp.where(live[:, None], found.latent, jnp.nan),
-        residual=jnp.where(live, found.residual, jnp.nan),
-        status=jnp.asarray(status),
-    )
-
-
-def _final_status(
-    request: Request, found: Inversion, x: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
-    """SOLVED becomes INEXACT where the recomputed residual is above what was asked."""
-    status, residual = np.asarray(found.status), np.asarray(found.residual)
-    excess = np.zeros(len(status), bool)
-    if isinstance(request.method, Exact):
-        size = row_norms(x * (weight > 0))
-        excess |= ~(residual <= request.method.tolerance * size)
-    if request.noise is not None:
-        excess |= ~(residual <= noise_limit(request.noise, (weight > 0).sum(-1)))
-    # A residual that overflows was not seen to be small.
-    excess |= ~np.isfinite(residual)
-    return np.where((status == int(Status.SOLVED)) & excess, int(Status.INEXACT), status)
-
-
-def noise_limit(noise: float, observed: np.ndarray) -> np.ndarray:
+def noise_limit(noise: float, observed: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
     """Largest credible ||e||_2 of m entries of deviation noise: noise sqrt(m + 3 sqrt(2 m))."""
     return noise * np.sqrt(observed + 3.0 * np.sqrt(2.0 * observed))

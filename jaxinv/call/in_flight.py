@@ -1,4 +1,4 @@
-"""Pieces of work in flight: some on each device at a time, in order, halved where memory ends."""
+"""Pieces of one call in flight: some on each device at a time, in order, halved for memory."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from jaxinv.call.chunk import invert_chunk
+from jaxinv.call.memory import MEMORY_ERRORS, memory_ended
 from jaxinv.call.request import Request
 from jaxinv.outcome.inversion import Inversion, concatenate
 
@@ -20,11 +22,14 @@ Devices = int | Sequence[jax.Device] | None
 
 
 class Piece(NamedTuple):
-    """Rows (B, n) of one chunk with their weights, and the shape they are padded to."""
+    """Rows of one chunk with the weights of their entries, and how many rows they are padded to.
+
+    request: the same for all pieces of one call.
+    """
 
     request: Request
-    rows: np.ndarray
-    row_weight: np.ndarray
+    rows: Float[np.ndarray, "B n"]
+    weight: Float[np.ndarray, "B n"]
     size: int
 
 
@@ -48,9 +53,15 @@ def in_flight(pieces: Iterable[Piece], devices: Devices) -> Iterator[Inversion]:
     most = IN_FLIGHT * len(chosen)
     with ThreadPoolExecutor(most, thread_name_prefix="chunk") as workers:
         waiting: deque[Future[Inversion]] = deque()
+        copies: dict[jax.Device, Request] = {}
         done = 0
         for number, piece in enumerate(pieces):
             device = chosen[number % len(chosen)] if len(chosen) > 1 else None
+            if device is not None:
+                # One copy for the whole call: its layers keep the pseudo-inverses they compute.
+                if device not in copies:
+                    copies[device] = _copied(piece.request, device)
+                piece = piece._replace(request=copies[device])
             waiting.append(workers.submit(_on_device, piece, done, device))
             done += len(piece.rows)
             if len(waiting) == most:
@@ -59,22 +70,25 @@ def in_flight(pieces: Iterable[Piece], devices: Devices) -> Iterator[Inversion]:
             yield _gathered(waiting.popleft().result(), chosen)
 
 
+def _copied(request: Request, device: jax.Device) -> Request:
+    with jax.enable_x64(True):
+        return replace(request, generator=jax.device_put(request.generator, device))
+
+
 def _on_device(piece: Piece, first_row: int, device: jax.Device | None) -> Inversion:
     if device is None:
         return _halved(piece, first_row)
     # default_device, like enable_x64, holds for one thread.
     with jax.default_device(device), jax.enable_x64(True):
-        generator = jax.device_put(piece.request.generator, device)
-        request = replace(piece.request, generator=generator)
-        return _halved(piece._replace(request=request), first_row)
+        return _halved(piece, first_row)
 
 
 def _halved(piece: Piece, first_row: int) -> Inversion:
     """The piece at its shape or, where the device runs out of memory, at half of it."""
     try:
         return invert_chunk(*piece, first_row)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) or piece.size == 1:
+    except MEMORY_ERRORS as error:
+        if not memory_ended(error) or piece.size == 1:
             raise
     size = -(-piece.size // 2)
     starts = range(0, max(len(piece.rows), 1), size)
@@ -84,7 +98,7 @@ def _halved(piece: Piece, first_row: int) -> Inversion:
                 Piece(
                     piece.request,
                     piece.rows[start : start + size],
-                    piece.row_weight[start : start + size],
+                    piece.weight[start : start + size],
                     size,
                 ),
                 first_row + start,

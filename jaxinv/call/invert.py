@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 
 from jaxinv.call.in_flight import Devices, Piece, chosen_devices, in_flight
-from jaxinv.call.request import checked, real_array
+from jaxinv.call.request import (
+    Options,
+    check_entries,
+    checked,
+    entry_weights,
+    real_array,
+    requested,
+)
 from jaxinv.model.generator import Generator
 from jaxinv.outcome.inversion import Inversion, concatenate, take_rows
 from jaxinv.settings import Method
@@ -59,23 +66,12 @@ def invert(
     if x.ndim not in (1, 2):
         raise ValueError(f"observations have shape {x.shape}; expected (n,) or (B, n)")
     rows = np.atleast_2d(x)
-    request, row_weight = checked(
-        generator,
-        rows,
-        method,
-        mask=mask,
-        weights=weights,
-        latent_bounds=latent_bounds,
-        operator=operator,
-        noise=noise,
-        refine=refine,
-        seed=seed,
-        chunk=chunk,
-    )
+    options = Options(mask, weights, latent_bounds, operator, noise, refine, seed, chunk)
+    request, weight = checked(generator, rows, method, options)
     share = -(-len(rows) // len(chosen_devices(devices)))
     size = min(chunk or default_chunk(generator), max(share, 1))
     starts = range(0, max(len(rows), 1), size)
-    pieces = (Piece(request, rows[s : s + size], row_weight[s : s + size], size) for s in starts)
+    pieces = (Piece(request, rows[s : s + size], weight[s : s + size], size) for s in starts)
     inversion = concatenate(list(in_flight(pieces, devices)))
     return take_rows(inversion, 0) if x.ndim == 1 else inversion
 
@@ -109,32 +105,27 @@ def invert_stream(
     [3, 3]
     """
 
+    options = Options(mask, weights, latent_bounds, operator, noise, refine, seed, chunk)
+
     def pieces() -> Iterator[Piece]:
-        size = chunk
+        # Checked with the first chunk, which says how many entries an observation has: the
+        # operator is multiplied into the last layer once.
+        request, size = None, chunk
         for number, observations in enumerate(chunks):
             rows = real_array(f"chunk {number}", observations)
             if rows.ndim != 2:
                 raise ValueError(f"chunk {number} has shape {rows.shape}; expected (B, n)")
-            request, row_weight = checked(
-                generator,
-                rows,
-                method,
-                mask=mask,
-                weights=weights,
-                latent_bounds=latent_bounds,
-                operator=operator,
-                noise=noise,
-                refine=refine,
-                seed=seed,
-                chunk=chunk,
-            )
+            if request is None:
+                request = requested(generator, rows.shape[1], method, options)
+            check_entries(request.generator, rows.shape[1])
+            weight = entry_weights(rows.shape, options)
             size = size or max(len(rows), 1)
             if len(rows) > size:
                 raise ValueError(
                     f"chunk {number} has {len(rows)} rows, more than {size}; "
                     "put the largest chunk first or pass chunk="
                 )
-            yield Piece(request, rows, row_weight, size)
+            yield Piece(request, rows, weight, size)
 
     yield from in_flight(pieces(), devices)
 

@@ -12,7 +12,6 @@ from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
 from jaxinv.model.measurement import measured, operator_matrix
 from jaxinv.settings import (
-    METHODS,
     REFINEMENTS,
     Auto,
     Exact,
@@ -22,8 +21,6 @@ from jaxinv.settings import (
     Method,
     resolve,
 )
-
-METHOD_NAMES: dict[type, str] = {settings: name for name, settings in METHODS.items()}
 
 
 @dataclass(frozen=True)
@@ -38,69 +35,89 @@ class Request:
     seed: int
 
 
+@dataclass(frozen=True)
+class Options:
+    """What a caller may say beside generator, observations and method, as `invert` documents it."""
+
+    mask: Any = None
+    weights: Any = None
+    latent_bounds: tuple[Any, Any] | None = None
+    operator: Any = None
+    noise: float | None = None
+    refine: str | None = None
+    seed: int = 0
+    chunk: int | None = None
+
+
 def checked(
-    generator: Decoder,
-    rows: np.ndarray,
-    method: str | Method,
-    *,
-    mask: Any = None,
-    weights: Any = None,
-    latent_bounds: tuple[Any, Any] | None = None,
-    operator: Any = None,
-    noise: float | None = None,
-    refine: str | None = None,
-    seed: int = 0,
-    chunk: int | None = None,
+    generator: Decoder, rows: np.ndarray, method: str | Method, options: Options
 ) -> tuple[Request, Float[np.ndarray, "B n"]]:
-    """Check every argument at the door; returns the request and the rows' weights (0: masked)."""
+    """Check every argument at the door: the request, and the weight of every entry (0: masked)."""
+    request = requested(generator, rows.shape[1], method, options)
+    return request, entry_weights(rows.shape, options)
+
+
+def requested(generator: Decoder, entries: int, method: str | Method, options: Options) -> Request:
+    """What all chunks of observations with so many entries have in common, checked."""
     if not isinstance(generator, Decoder):
         raise ValueError(
             f"generator is a {type(generator).__name__}; expected jaxinv.Generator or "
             "jaxinv.FunctionGenerator"
         )
     settings = resolve(method)
-    if not isinstance(settings, Auto | LevenbergMarquardt | GradientDescent):
+    if isinstance(settings, Exact | LayerLP):
         generator = _layer_by_layer(generator, settings)
-    if operator is not None:
-        generator = _with_operator(generator, operator, rows.shape[1], settings)
+    noise, refine, chunk, seed = options.noise, options.refine, options.chunk, options.seed
+    if options.operator is not None:
+        generator = _with_operator(generator, options.operator, entries, settings)
     if refine is not None:
         _check_refinement(refine, settings)
-    if rows.shape[1] != generator.observation_size:
-        raise ValueError(
-            f"observations have {rows.shape[1]} entries each; "
-            f"the generator makes {generator.observation_size}"
-        )
+    check_entries(generator, entries)
     if noise is not None and not (isinstance(noise, Real) and noise >= 0):
         raise ValueError(f"noise={noise!r} must be a standard deviation, a number of 0 or more")
     if chunk is not None and not (_is_integer(chunk) and chunk >= 1):
         raise ValueError(f"chunk={chunk!r} must be a whole number of rows, at least 1")
     if not (_is_integer(seed) and abs(seed) < 2**63):
         raise ValueError(f"seed={seed!r} must be a whole number of at most 63 bits")
-    if latent_bounds is not None and isinstance(settings, Exact):
+    if options.latent_bounds is not None and isinstance(settings, Exact):
         raise ValueError("'exact' takes no latent_bounds: it solves equations; use 'auto'")
-    bounds = _bounds(generator.latent_size, latent_bounds)
-    observed = _mask(rows.shape, mask)
-    importance = np.ones(rows.shape)
-    if weights is not None:
-        importance = _per_entry("weights", weights, rows.shape)
+    bounds = _bounds(generator.latent_size, options.latent_bounds)
+    return Request(generator, settings, bounds, noise, refine, seed)
+
+
+def check_entries(generator: Decoder, entries: int) -> None:
+    """Refuse observations that are not as long as what the generator, operator included, makes."""
+    if entries != generator.observation_size:
+        raise ValueError(
+            f"observations have {entries} entries each; "
+            f"the generator makes {generator.observation_size}"
+        )
+
+
+def entry_weights(shape: tuple[int, ...], options: Options) -> Float[np.ndarray, "B n"]:
+    """The weight of every entry of observations of this shape, 0 where it is not observed."""
+    observed = _mask(shape, options.mask)
+    importance = np.ones(shape)
+    if options.weights is not None:
+        importance = _per_entry("weights", options.weights, shape)
         if not (np.isfinite(importance).all() and (importance > 0).all()):
             raise ValueError("weights must be positive and finite; use mask= to leave entries out")
-    return Request(generator, settings, bounds, noise, refine, seed), observed * importance
+    return observed * importance
 
 
 def _layer_by_layer(decoder: Decoder, method: Exact | LayerLP) -> Generator:
     """The chain of matrices that a layer-wise method needs; ValueError where there is none."""
-    name = METHOD_NAMES[type(method)]
+    what = f"{type(method).__name__} goes layer by layer"
     if not isinstance(decoder, Generator):
         raise ValueError(
-            f"{name!r} goes layer by layer, and a {type(decoder).__name__} has no layers to go by; "
-            "use 'auto', 'lm' or 'gd'"
+            f"{what}, and a {type(decoder).__name__} has no layers to go by; use 'auto', 'lm' or "
+            "'gd'"
         )
     for number, layer in enumerate(decoder.layers, start=1):
         if not layer.activation.layerwise:
             raise ValueError(
-                f"{name!r} goes layer by layer and cannot undo layer {number}'s activation, "
-                f"{layer.activation}; use 'auto', 'lm' or 'gd'"
+                f"{what} and cannot undo layer {number}'s activation, {layer.activation}; use "
+                "'auto', 'lm' or 'gd'"
             )
     return decoder.dense(method.largest_matrix)
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from jaxinv.call.chunk import invert_chunk
 from jaxinv.call.in_flight import chosen_devices
-from jaxinv.call.request import Request, checked
+from jaxinv.call.memory import MEMORY_ERRORS, memory_ended
+from jaxinv.call.request import Options, Request, checked
 from jaxinv.job.job import Job
 from jaxinv.job.layout import Layout
 from jaxinv.job.shards import pack
@@ -125,10 +126,10 @@ def _inverted(opened: Opened, work: Work, chunk: int) -> tuple[np.ndarray | None
                 if first == start and not opened.job.layout_path.exists():
                     # One chunk has shown that the shape fits: others may start.
                     Layout.here(chunk).freeze(opened.job.layout_path)
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            return None, reading
-        raise
+    except MEMORY_ERRORS as error:
+        if not memory_ended(error):
+            raise
+        return None, reading
     return np.concatenate(parts), reading
 
 
@@ -145,14 +146,8 @@ def _request(
         hidden = np.broadcast_to(~seen.any(-1), last - first)
         rows[hidden], seen = np.nan, seen | ~seen.any(-1, keepdims=True)
         seen = np.broadcast_to(seen, rows.shape)
-    request, weight = checked(
-        generator,
-        rows,
-        opened.job.method,
-        mask=seen,
-        noise=manifest.noise,
-        seed=manifest.seed,
-    )
+    options = Options(mask=seen, noise=manifest.noise, seed=manifest.seed)
+    request, weight = checked(generator, rows, opened.job.method, options)
     return request, rows, weight
 
 

@@ -1,23 +1,18 @@
-"""From minima to an honest word: ranks, statuses, recomputed residuals."""
-
-from dataclasses import replace
+"""What a search says of each observation, in the words of a `Status` and of a `SearchReport`."""
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int
 
-from jaxinv.certify.identifiability import jacobian_rank
-from jaxinv.joint.minima import Best
+from jaxinv.joint.finish import BY_RANK, Provisional, moved
 from jaxinv.joint.portfolio import from_latents
 from jaxinv.joint.problem import Problem
-from jaxinv.linalg.norms import row_norms
-from jaxinv.outcome.inversion import Inversion
+from jaxinv.joint.state import Search
 from jaxinv.outcome.search_report import Ending, SearchReport
 from jaxinv.outcome.status import Status
 from jaxinv.settings import LevenbergMarquardt
 
 
-def answer(problem: Problem, best: Best) -> Inversion:
+def answer(problem: Problem, search: Search) -> Provisional:
     """Name each row by what its lowest minimum is.
 
     A row is explained where its residual is within the tolerance or the stated noise, or, no noise
@@ -26,81 +21,37 @@ def answer(problem: Problem, best: Best) -> Inversion:
     Explained rows are SOLVED where rank J = k (locally unique) and UNDERDETERMINED by k - rank J
     dimensions otherwise; others are INEXACT, or STEP_LIMIT where the best run was cut off.
     """
-    found = problem.live & np.isfinite(best.loss)
-    undetermined = free_dimensions(problem, best.latent, found)
-    explained = best.reproduced | best.explained | best.confirmed
+    minima = search.minima
+    found = problem.live & np.isfinite(minima.loss)
+    explained = search.reproduced | search.explained | search.confirmed
     status = np.select(
-        [~problem.live, ~found, explained & (undetermined > 0), explained, best.converged],
+        [~problem.live, ~found, explained, minima.converged],
         [
             int(Status.BAD_INPUT),
             int(Status.SOLVER_FAILED),
-            int(Status.UNDERDETERMINED),
             int(Status.SOLVED),
             int(Status.INEXACT),
         ],
         int(Status.STEP_LIMIT),
     )
-    latent = np.where(found[:, None], best.latent, np.nan)
-    return replace(inversion(problem, latent, status, undetermined), search=report(best))
+    latent = np.where(found[:, None], minima.latent, np.nan)
+    return Provisional(latent, status, np.where(found, BY_RANK, 0), search=report(search))
 
 
-def report(best: Best) -> SearchReport:
+def report(search: Search) -> SearchReport:
     """What was done for each row."""
     ending = np.select(
-        [~best.live, best.reproduced, best.explained, best.confirmed],
+        [~search.facts.live, search.reproduced, search.explained, search.confirmed],
         [int(Ending.NONE), int(Ending.REPRODUCED), int(Ending.EXPLAINED), int(Ending.AGREED)],
         int(Ending.BUDGET_SPENT),
     )
-    runs = best.made + best.carried_on
-    parts = (runs, best.prefix_made, best.peeled, best.start, best.hits, ending)
+    tally, start = search.tally, search.minima.start
+    runs = tally.made + tally.carried_on
+    parts = (runs, tally.prefix_made, tally.peeled, start, tally.hits, ending)
     return SearchReport(*(jnp.asarray(part) for part in parts))
 
 
-def refined(problem: Problem, layerwise: Inversion, method: LevenbergMarquardt) -> Inversion:
+def refined(problem: Problem, layerwise: Provisional, method: LevenbergMarquardt) -> Provisional:
     """A layer-wise answer carried to the nearest minimum over all layers (`refine="lm"`)."""
-    latent = np.asarray(layerwise.latent)
-    best = from_latents(problem, latent, method)
-    return relabelled(problem, layerwise, best.latent, problem.live & np.isfinite(best.loss))
-
-
-def relabelled(
-    problem: Problem, before: Inversion, latent: np.ndarray, moved: Bool[np.ndarray, " B"]
-) -> Inversion:
-    """The same answer with some latents moved: the Jacobian there says what is determined."""
-    latent = np.where(moved[:, None], latent, np.asarray(before.latent))
-    undetermined = free_dimensions(problem, latent, moved)
-    was = np.asarray(before.status)
-    named = moved & np.isin(was, [int(Status.SOLVED), int(Status.UNDERDETERMINED)])
-    now = np.where(undetermined > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED))
-    undetermined = np.where(moved, undetermined, np.asarray(before.undetermined))
-    after = inversion(problem, latent, np.where(named, now, was), undetermined)
-    return replace(after, layers=before.layers, search=before.search)
-
-
-def free_dimensions(
-    problem: Problem, latent: np.ndarray, found: Bool[np.ndarray, " B"]
-) -> Int[np.ndarray, " B"]:
-    """k - rank J of the observed rows, 0 for rows without a latent."""
-    free = np.zeros(len(latent), np.int64)
-    if found.any():
-        at = np.where(found[:, None], latent, 0.0)[found]
-        rank = jacobian_rank(problem.generator, at, problem.weight[found] > 0)
-        free[found] = problem.generator.latent_size - rank
-    return free
-
-
-def inversion(
-    problem: Problem, latent: np.ndarray, status: np.ndarray, undetermined: np.ndarray
-) -> Inversion:
-    """Put together, with the residual recomputed from the latent."""
-    finite = np.isfinite(latent).all(-1)
-    image = np.asarray(problem.generator(np.where(finite[:, None], latent, 0.0)))
-    seen = finite[:, None] & (problem.weight > 0)
-    misfit = np.where(seen, image - problem.observation, 0.0)
-    residual = np.where(finite, row_norms(misfit), np.nan)
-    return Inversion(
-        jnp.asarray(latent),
-        jnp.asarray(status),
-        jnp.asarray(undetermined),
-        jnp.asarray(residual),
-    )
+    minima = from_latents(problem, layerwise.latent, method).minima
+    return moved(layerwise, minima.latent, problem.live & np.isfinite(minima.loss))

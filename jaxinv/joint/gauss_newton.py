@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxinv.joint.levenberg_marquardt import Box, unit_diagonal
 from jaxinv.linalg import cholesky
+from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
 
 BLOCK, LANE = 64, 8  # most rows computed together, and of what their number is a multiple
@@ -172,11 +173,7 @@ def _chords(
         if box is not None:
             trial = jnp.clip(trial, box.low, box.high)
         new = _State(latent, loss, trial, step, sound, state.converged | end)
-        return jax.tree.map(
-            lambda a, b: jnp.where(state.converged.reshape(-1, *[1] * (a.ndim - 1)), b, a),
-            new,
-            state,
-        )
+        return select(state.converged, state, new)
 
     none = jnp.zeros(len(start), bool)
     first = _State(start, best, start, jnp.zeros_like(start), ~none, none)

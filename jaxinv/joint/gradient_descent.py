@@ -6,11 +6,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxinv.joint.finish import Provisional, finished
+from jaxinv.joint.levenberg_marquardt import Box
+from jaxinv.joint.problem import Problem
 from jaxinv.joint.starts import starting_points
-from jaxinv.joint.target import Target
+from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
 from jaxinv.outcome.inversion import Inversion
 from jaxinv.outcome.status import Status
@@ -67,24 +71,53 @@ def gradient_descent(
     id, and the batch's shape.
     """
     with jax.enable_x64(True):
-        starts = starting_points(
-            seed,
-            jnp.asarray(row_ids),
-            method.restarts,
-            generator.latent_size,
-            method.start_scale,
+        seen, weight = np.asarray(mask), np.where(mask, weights, 0.0)
+        free = jnp.full(generator.latent_size, jnp.inf)
+        problem = Problem(
+            generator,
+            observation=np.where(seen, observations, 0.0),
+            weight=weight,
+            live=np.ones(len(seen), bool),
+            limit=np.zeros(len(seen)),
+            box=Box(-free, free),
+            seed=seed,
+            row_ids=np.asarray(row_ids),
         )
-        target = Target(observations, mask, weights)
-        inversion: Inversion = _best_run(generator, target, starts, method)
-        return inversion
+        return finished(problem, descended(problem, method), np.inf)
+
+
+def descended(problem: Problem, method: GradientDescent) -> Provisional:
+    """The method on the observations of a problem; its limit and its box have no part in it."""
+    starts = starting_points(
+        problem.seed,
+        jnp.asarray(problem.row_ids),
+        method.restarts,
+        problem.generator.latent_size,
+        method.start_scale,
+    )
+    x, weight = jnp.asarray(problem.observation), jnp.asarray(problem.weight)
+    best: BestRun = _best_run(problem.generator, x, weight, starts, method)
+    live = problem.live
+    return Provisional(
+        latent=np.where(live[:, None], best.latent, np.nan),
+        status=np.where(live, np.asarray(best.status, np.int64), int(Status.BAD_INPUT)),
+        undetermined=np.zeros(len(live), np.int64),
+    )
 
 
 def descend(
-    generator: Decoder, target: Target, starts: Float[Array, "batch R k"], method: GradientDescent
+    generator: Decoder,
+    x: Float[Array, "batch n"],
+    weight: Float[Array, "batch n"],
+    starts: Float[Array, "batch R k"],
+    method: GradientDescent,
 ) -> Descent:
-    """Run every starting point to its end, for use inside a traced computation."""
+    """Run every starting point to its end, for use inside a traced computation.
+
+    weight: 0 where an entry is not observed, which may then hold anything.
+    """
     optimizer = optax.with_extra_args_support(_optimizer(method))
-    solved_loss = _solved_loss(target, method.tolerance)[:, None]
+    solved_loss = _solved_loss(x, weight, method.tolerance)[:, None]
 
     def running(state: Descent) -> Bool[Array, "batch R"]:
         ended = state.converged | state.diverged | (state.steps >= method.steps)
@@ -92,18 +125,17 @@ def descend(
         # One solution is enough: the other runs of that observation (never its neighbours) stop.
         return ~ended & ~solved.any(axis=1, keepdims=True)
 
-    def update(row: Target, z: Array, loss: Array, gradient: Array, state: Any) -> Any:
-        return optimizer.update(
-            gradient, state, z, value=loss, grad=gradient, value_fn=partial(_loss, generator, row)
-        )
+    def update(x: Array, w: Array, z: Array, loss: Array, gradient: Array, state: Any) -> Any:
+        value = partial(_loss, generator, x, w)
+        return optimizer.update(gradient, state, z, value=loss, grad=gradient, value_fn=value)
 
     def step(state: Descent) -> Descent:
         # Mapped over runs, so that no norm, line search or counter of one run sees another's.
         updates, memory = _per_run(update)(
-            target, state.latent, state.loss, state.gradient, state.optimizer
+            x, weight, state.latent, state.loss, state.gradient, state.optimizer
         )
         latent = state.latent + updates
-        after = _evaluate(generator, target, latent, method.gradient_tolerance)
+        after = _evaluate(generator, x, weight, latent, method.gradient_tolerance)
         better = after.loss < state.best_loss
         moved = state._replace(
             latent=latent,
@@ -116,9 +148,9 @@ def descend(
             converged=after.converged,
             diverged=after.diverged,
         )
-        return _where(running(state), moved, state)
+        return select(running(state), moved, state)
 
-    first = _evaluate(generator, target, starts, method.gradient_tolerance)
+    first = _evaluate(generator, x, weight, starts, method.gradient_tolerance)
     state = Descent(
         latent=starts,
         loss=first.loss,
@@ -133,9 +165,20 @@ def descend(
     return jax.lax.while_loop(lambda s: running(s).any(), step, state)
 
 
+class BestRun(NamedTuple):
+    """latent (B, k), NaN where every run diverged, and what the method calls it, (B,)."""
+
+    latent: Float[Array, "batch k"]
+    status: Int[Array, " batch"]
+
+
 def keep_best(
-    generator: Decoder, target: Target, runs: Descent, method: GradientDescent
-) -> Inversion:
+    generator: Decoder,
+    x: Float[Array, "batch n"],
+    weight: Float[Array, "batch n"],
+    runs: Descent,
+    method: GradientDescent,
+) -> BestRun:
     """Each observation's run of the lowest loss, and what to call it (traced, as `descend` is)."""
     latent = jnp.where(runs.converged[..., None], runs.latent, runs.best_latent)
     loss = jnp.where(runs.converged, runs.loss, runs.best_loss)
@@ -143,20 +186,14 @@ def keep_best(
     best = jnp.where(runs.diverged, jnp.inf, loss).argmin(axis=1)
     latent = jnp.take_along_axis(latent, best[:, None, None], axis=1)[:, 0]
     converged = jnp.take_along_axis(runs.converged, best[:, None], axis=1)[:, 0]
-    solved = _loss(generator, target, latent) <= _solved_loss(target, method.tolerance)
+    solved = _loss(generator, x, weight, latent) <= _solved_loss(x, weight, method.tolerance)
     failed = runs.diverged.all(axis=1)
-    latent = jnp.where(failed[:, None], jnp.nan, latent)
     status = jnp.select(
         [failed, solved, converged],
         [int(Status.SOLVER_FAILED), int(Status.SOLVED), int(Status.INEXACT)],
         int(Status.STEP_LIMIT),
     )
-    return Inversion(
-        latent=latent,
-        status=status.astype(jnp.int32),
-        undetermined=jnp.zeros_like(status, jnp.int32),
-        residual=jnp.linalg.norm(_misfit(target, generator.value(latent)), axis=-1),
-    )
+    return BestRun(jnp.where(failed[:, None], jnp.nan, latent), status)
 
 
 class _Evaluation(NamedTuple):
@@ -168,54 +205,47 @@ class _Evaluation(NamedTuple):
     diverged: Bool[Array, "batch R"]
 
 
-def _evaluate(generator: Decoder, target: Target, z: Array, tolerance: float) -> _Evaluation:
+def _evaluate(
+    generator: Decoder, x: Array, weight: Array, z: Array, tolerance: float
+) -> _Evaluation:
     """L(z) and grad L(z) = 2 J'(m w^2 (G(z) - x)), both exact on the cell z lies in."""
-    runs = jax.tree.map(lambda leaf: leaf[:, None, :], target)
+    x, weight = x[:, None], weight[:, None]
     image, pull_back = jax.vjp(generator.value, z)
-    misfit = runs.weight * _misfit(runs, image)
+    misfit = weight * _misfit(x, weight, image)
     loss = (misfit**2).sum(axis=-1)
-    (gradient,) = pull_back(2.0 * runs.weight * misfit)
+    (gradient,) = pull_back(2.0 * weight * misfit)
     norm = jnp.linalg.norm(gradient, axis=-1)
     return _Evaluation(loss, gradient, norm <= tolerance, ~jnp.isfinite(loss + norm))
 
 
-def _loss(generator: Decoder, target: Target, z: Array) -> Array:
-    """L(z) for targets and latents with the same leading axes, if any."""
-    return ((target.weight * _misfit(target, generator.value(z))) ** 2).sum(axis=-1)
+def _loss(generator: Decoder, x: Array, weight: Array, z: Array) -> Array:
+    """L(z) for observations and latents with the same leading axes, if any."""
+    return ((weight * _misfit(x, weight, generator.value(z))) ** 2).sum(axis=-1)
 
 
-def _misfit(target: Target, image: Array) -> Array:
-    # Selected, not multiplied: a row that is not observed may hold anything, NaN included.
-    return jnp.where(target.mask, image - target.observation, 0.0)
+def _misfit(x: Array, weight: Array, image: Array) -> Array:
+    # Selected, not multiplied: an entry that is not observed may hold anything, NaN included.
+    return jnp.where(weight > 0, image - x, 0.0)
 
 
-def _solved_loss(target: Target, tolerance: float) -> Float[Array, " batch"]:
+def _solved_loss(x: Array, weight: Array, tolerance: float) -> Float[Array, " batch"]:
     """The largest loss that counts as a solution."""
-    observed = jnp.where(target.mask, target.observation, 0.0)
-    return tolerance**2 * ((target.weight * observed) ** 2).sum(axis=-1)
+    observed = jnp.where(weight > 0, x, 0.0)
+    return tolerance**2 * ((weight * observed) ** 2).sum(axis=-1)
 
 
 @partial(jax.jit, static_argnames="method")
 def _best_run(
-    generator: Decoder, target: Target, starts: Array, method: GradientDescent
-) -> Inversion:
-    return keep_best(generator, target, descend(generator, target, starts, method), method)
+    generator: Decoder, x: Array, weight: Array, starts: Array, method: GradientDescent
+) -> BestRun:
+    runs = descend(generator, x, weight, starts, method)
+    return keep_best(generator, x, weight, runs, method)
 
 
 def _per_run(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Map over observations and over their runs; the first argument is shared by the runs."""
-    over_runs = jax.vmap(function, in_axes=(None, 0, 0, 0, 0))
+    """Map over observations and over their runs, which share the first two arguments."""
+    over_runs = jax.vmap(function, in_axes=(None, None, 0, 0, 0, 0))
     return jax.vmap(over_runs)
-
-
-def _where(chosen: Bool[Array, "batch R"], new: Descent, old: Descent) -> Descent:
-    """The new state where chosen, else the old one bit for bit."""
-
-    def select(a: Array, b: Array) -> Array:
-        return jnp.where(chosen.reshape(chosen.shape + (1,) * (b.ndim - chosen.ndim)), a, b)
-
-    selected: Descent = jax.tree.map(select, new, old)
-    return selected
 
 
 def _optimizer(method: GradientDescent) -> Any:

@@ -1,8 +1,4 @@
-"""Feeds Levenberg-Marquardt: a fixed number of lanes, each refilled when its run ends.
-
-A row's last bits depend on the shape of the batch it is computed in, and a batch runs as long as
-its slowest member. So there is one shape: runs wait in a queue, and who is done makes room.
-"""
+"""Feeds Levenberg-Marquardt: a fixed number of lanes, each refilled when its run ends."""
 
 from dataclasses import dataclass
 
@@ -21,6 +17,7 @@ from jaxinv.joint.levenberg_marquardt import (
     idle,
     load,
 )
+from jaxinv.linalg.refill import Queue
 from jaxinv.model.decoder import Decoder
 
 LANE_BYTES = 1 << 31  # what the Jacobians of all lanes may take
@@ -50,39 +47,31 @@ class Engine:
         single = not self.decoder.is_dense
         precision, ending = (jnp.float32, chord_ending) if single else (jnp.float64, exact_step)
         total = len(starts.row)
-        latent, loss = starts.latent.copy(), np.full(total, np.inf)
-        steps, converged = np.zeros(total, np.int64), np.zeros(total, bool)
-        holds = np.full(self.lanes, -1)
-        state = idle(self.lanes, self.decoder)
-        waiting = 0
-        while waiting < total or (holds >= 0).any():
-            empty = np.flatnonzero(holds < 0)[: total - waiting]
-            if empty.size:
-                holds[empty] = np.arange(waiting, waiting + empty.size)
-                waiting += empty.size
-                fresh = np.zeros(self.lanes, bool)
-                fresh[empty] = True
-                which = np.maximum(holds, 0)
-                row = starts.row[which]
+        ends = Runs(
+            starts.latent.copy(),
+            np.full(total, np.inf),
+            np.zeros(total, np.int64),
+            np.zeros(total, bool),
+        )
+        queue, state = Queue(self.lanes, total), idle(self.lanes, self.decoder)
+        while queue.unfinished:
+            fresh = queue.refill()
+            if fresh.any():
+                run = queue.instance
+                row = starts.row[run]
                 state = load(
                     state,
                     jnp.asarray(fresh),
                     jnp.asarray(self.observation[row]),
                     jnp.asarray(self.weight[row]),
-                    jnp.asarray(np.clip(starts.latent[which], self.box.low, self.box.high)),
-                    jnp.asarray(starts.softness[which]),
+                    jnp.asarray(np.clip(starts.latent[run], self.box.low, self.box.high)),
+                    jnp.asarray(starts.softness[run]),
                 )
             state = advance(self.decoder, state, self.box, ROUNDS, self.steps, precision)
-            done = np.flatnonzero((holds >= 0) & ~np.asarray(state.running))
-            # Refilling costs a copy of all lanes: wait until an eighth of them is free.
-            busy = (holds >= 0).sum() - done.size
-            if done.size and (busy == 0 or done.size >= max(1, self.lanes // 8)):
-                z, value = ending(
+            done = queue.occupied & ~np.asarray(state.running)
+            if done.sum() >= queue.enough:
+                latent, loss = ending(
                     self.decoder, state.observation, state.weight, state.latent, self.box
                 )
-                run = holds[done]
-                latent[run], loss[run] = np.asarray(z)[done], np.asarray(value)[done]
-                steps[run] = np.asarray(state.steps)[done]
-                converged[run] = np.asarray(state.converged)[done]
-                holds[done] = -1
-        return Runs(latent, loss, steps, converged)
+                queue.store(done, Runs(latent, loss, state.steps, state.converged), ends)
+        return ends

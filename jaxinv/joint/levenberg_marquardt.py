@@ -2,7 +2,7 @@ r"""Batched Levenberg-Marquardt on ||W (x - G(z))||_2^2 over all layers at once.
 
 With J the Jacobian of G, r = G(z) - x, N = J' W^2 J, g = J' W^2 r, a step solves
 
-    (N + lambda diag(N)) delta = -g    and is taken where the loss falls,
+    (N + lambda D) delta = -g,  D = max(diag(N), c max diag(N)),  and is taken where the loss falls,
 
 lambda falling where the model predicted the loss well and growing where it did not (More 1978;
 Nielsen 1999). J may come in single precision: N is then the normal matrix of a Jacobian that is off
@@ -25,10 +25,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.joint.linearization import linearize
 from jaxinv.linalg import cholesky
+from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
 
 FIRST_DAMPING = 1e-2
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e12
+# c: an entry of the latent that hardly moves the image is damped as if it moved it by this much of
+# what the most telling one does; damped by its own curvature it wanders far off for nothing.
+LEAST_CURVATURE = 1e-2
 SMALL_DECREASE, SOFT_DECREASE = 1e-5, 1e-1  # of the loss, of a step taken; while softened
 SMALL_STEP = 1e-10  # of the latent
 REPRODUCED = 1e-14  # relative residual below which nothing is left to fit
@@ -113,7 +117,7 @@ def load(
         running=fresh,
         converged=jnp.zeros_like(fresh),
     )
-    return _select(fresh, _restarted(new), lanes)
+    return select(fresh, _restarted(new), lanes)
 
 
 @partial(jax.jit, static_argnames=("rounds", "limit", "precision"))
@@ -135,9 +139,7 @@ def advance(
 
     def body(carry: tuple[Array, Lanes]) -> tuple[Array, Lanes]:
         count, state = carry
-        return count + 1, _select(
-            state.running, _step(decoder, state, box, limit, precision), state
-        )
+        return count + 1, select(state.running, _step(decoder, state, box, limit, precision), state)
 
     return jax.lax.while_loop(going, body, (jnp.zeros((), jnp.int32), lanes))[1]
 
@@ -200,7 +202,7 @@ def _step(decoder: Decoder, lanes: Lanes, box: Box, limit: int, precision: DType
     taken = loss < lanes.loss
     decrease = jnp.where(first, jnp.inf, lanes.loss - loss)
     ratio = decrease / jnp.maximum(lanes.predicted, 1e-300)
-    lanes = _select(
+    lanes = select(
         taken,
         lanes._replace(
             latent=lanes.trial,
@@ -234,7 +236,7 @@ def _step(decoder: Decoder, lanes: Lanes, box: Box, limit: int, precision: DType
         steps=steps,
     )
     softened = ended & (lanes.softness > 0)
-    lanes = _select(softened, _harder(lanes), lanes)
+    lanes = select(softened, _harder(lanes), lanes)
     converged = ended & ~softened
     return lanes._replace(converged=converged, running=~converged & (steps < limit))
 
@@ -249,9 +251,12 @@ def _proposal(lanes: Lanes, damping: Array, box: Box) -> tuple[Array, Array]:
     gradient = jnp.where(free, lanes.gradient, 0.0)
     unit = unit_diagonal(normal)
     scaled = unit[:, :, None] * normal * unit[:, None, :]
-    factor = cholesky.factor(scaled + damping[:, None, None] * jnp.eye(normal.shape[-1]))
+    diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
+    damped = jnp.maximum(diagonal, LEAST_CURVATURE * diagonal.max(-1, keepdims=True))
+    added = damping[:, None] * jnp.maximum(damped * unit**2, 1.0)
+    factor = cholesky.factor(scaled + added[:, :, None] * jnp.eye(normal.shape[-1]))
     delta = -unit * cholesky.solve(factor, unit * gradient)
-    predicted = (-gradient * delta + damping[:, None] * (delta / unit) ** 2).sum(-1)
+    predicted = (-gradient * delta + added * (delta / unit) ** 2).sum(-1)
     moved = jnp.clip(lanes.latent + delta, box.low, box.high) - lanes.latent
     return moved, predicted
 
@@ -279,16 +284,6 @@ def _restarted(lanes: Lanes) -> Lanes:
         damping=jnp.full_like(lanes.loss, FIRST_DAMPING),
         growth=jnp.full_like(lanes.loss, 2.0),
     )
-
-
-def _select(chosen: Bool[Array, " S"], new: Lanes, old: Lanes) -> Lanes:
-    """The new lane where chosen, else the old one bit for bit."""
-
-    def pick(a: Array, b: Array) -> Array:
-        return jnp.where(chosen.reshape(chosen.shape + (1,) * (b.ndim - 1)), a, b)
-
-    selected: Lanes = jax.tree.map(pick, new, old)
-    return selected
 
 
 class Starts(NamedTuple):

@@ -1,166 +1,174 @@
-"""The minima found for each row: the lowest, how often it was met, and what that says."""
+"""The minima found for each observation: the lowest, a few more, and how often the lowest was met.
 
-from dataclasses import dataclass
+A run tells of one minimum. What it changes depends on what its observation's earlier runs have
+found, and on no other observation: runs are kept one of each observation at a time.
+"""
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxinv.joint.lanes import Engine
-from jaxinv.joint.levenberg_marquardt import Runs, Starts
-from jaxinv.joint.problem import Problem
-from jaxinv.linalg.norms import row_norms
+from jaxinv.joint.levenberg_marquardt import Runs
 from jaxinv.outcome.search_report import Start
 
 SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it
-SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two
-MANY_RUNS = 32
-AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a false minimum's
-ROUNDED = 1e-11  # relative residual that only rounding leaves
-ROUGH = 0.1  # relative residual up to which a fit is worth carrying on from
 ELITE = 4  # lowest minima that are remembered
 
 
-@dataclass
-class Best:
-    """The lowest minimum of each row (written in place), one entry a row.
+@dataclass(frozen=True)
+class Minima:
+    """One entry an observation.
 
-    start: (`Start`) where its run began. hits: runs that ended in it. made: independent runs made,
-    carried_on: runs from what others had found, prefix_made: those on the first layers. peeled:
-    outer layers that were peeled. limit: the loss that reproduces the observation. size: its
-    weighted 2-norm. ample: whether far more entries than unknowns bind the latent. noisy: whether
-    noise can explain a misfit. noise_low, noise_high: losses that are noise as the last layer
-    shows it, none where it shows nothing. elite: the lowest minima, different ones, ascending;
-    elite_loss is infinite where there are fewer.
+    latent, loss, converged, start: the lowest minimum, whether its run ended there, and where
+    (`Start`) the run began; loss is infinite, and latent NaN, where there is none. elite: the
+    lowest minima, different ones, ascending; elite_loss is infinite where there are fewer.
     """
 
     latent: Float[np.ndarray, "B k"]
     loss: Float[np.ndarray, " B"]
     converged: Bool[np.ndarray, " B"]
     start: Int[np.ndarray, " B"]
+    elite: Float[np.ndarray, "B elite k"]
+    elite_loss: Float[np.ndarray, "B elite"]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts, one entry an observation.
+
+    hits: runs that ended in the lowest minimum. made: independent runs made, carried_on: runs from
+    what others had found, prefix_made: those on the first layers. peeled: outer layers peeled.
+    """
+
     hits: Int[np.ndarray, " B"]
     made: Int[np.ndarray, " B"]
     carried_on: Int[np.ndarray, " B"]
     prefix_made: Int[np.ndarray, " B"]
     peeled: Int[np.ndarray, " B"]
-    limit: Float[np.ndarray, " B"]
-    size: Float[np.ndarray, " B"]
-    ample: Bool[np.ndarray, " B"]
-    noisy: Bool[np.ndarray, " B"]
-    noise_low: Float[np.ndarray, " B"]
-    noise_high: Float[np.ndarray, " B"]
-    elite: Float[np.ndarray, "B elite k"]
-    elite_loss: Float[np.ndarray, "B elite"]
-    agreement: int
-    live: Bool[np.ndarray, " B"]
-
-    @property
-    def reproduced(self) -> Bool[np.ndarray, " B"]:
-        return self.loss <= self.limit
-
-    @property
-    def small(self) -> Bool[np.ndarray, " B"]:
-        """Whether the misfit is so small that false minima would stand out."""
-        return self.loss <= (SMALL_MISFIT * self.size) ** 2
-
-    @property
-    def explained(self) -> Bool[np.ndarray, " B"]:
-        """Whether a minimum leaves what the last layer alone shows of noise, met twice if much."""
-        noise = (self.loss >= self.noise_low) & (self.loss <= self.noise_high)
-        return self.converged & noise & (self.small | (self.hits >= self.agreement))
-
-    @property
-    def confirmed(self) -> Bool[np.ndarray, " B"]:
-        """Whether enough runs ended in the lowest minimum known, many being made if it is high."""
-        enough = (self.small & self.ample) | (self.made >= MANY_RUNS)
-        return enough & self.noisy & (self.hits >= self.agreement)
-
-    @property
-    def open(self) -> Bool[np.ndarray, " B"]:
-        return self.live & ~self.reproduced & ~self.explained & ~self.confirmed
-
-    @property
-    def near(self) -> Bool[np.ndarray, " B"]:
-        """Open rows whose lowest minimum almost fits: the range of G cannot be far."""
-        return self.open & (self.loss <= (ROUGH * self.size) ** 2)
-
-    def learn(self, starts: Starts, engine: Engine, start: Start) -> None:
-        """Make the runs, and keep what they find."""
-        self.keep(starts, engine.run(starts), start)
-
-    def keep(self, starts: Starts, runs: Runs, start: Start) -> None:
-        """Keep, run by run, what is lower or confirms the lowest.
-
-        Runs that start from what others found are not independent, and confirm nothing.
-        """
-        independent = start not in (Start.PREFIX, Start.NEARBY)
-        for i, row in enumerate(starts.row):
-            self.made[row] += independent
-            self.carried_on[row] += not independent
-            same = abs(runs.loss[i] - self.loss[row]) <= SAME_MINIMUM * self.loss[row]
-            self.hits[row] += same and independent
-            if runs.loss[i] < self.loss[row]:
-                self.hits[row] = self.hits[row] if same else 1
-                self.latent[row], self.loss[row] = runs.latent[i], runs.loss[i]
-                self.converged[row] = runs.converged[i]
-                self.start[row] = Start.SOFTENED if starts.softness[i] else start
-            self._remember(int(row), runs.latent[i], runs.loss[i])
-
-    def _remember(self, row: int, latent: Float[np.ndarray, " k"], loss: float) -> None:
-        """Put a minimum among the row's lowest, unless it is one of them already."""
-        known = self.elite_loss[row]
-        if np.isfinite(loss) and not (abs(known - loss) <= SAME_MINIMUM * loss).any():
-            place = int(np.searchsorted(known, loss))
-            self.elite_loss[row] = np.insert(known, place, loss)[:ELITE]
-            self.elite[row] = np.insert(self.elite[row], place, latent, axis=0)[:ELITE]
 
 
-def nothing_found(problem: Problem, agreement: int) -> Best:
-    """The state before the first run."""
-    batch = len(problem.live)
-    binding = problem.weight > 0
-    noisy = np.ones(batch, bool)
-    layers = problem.generator.layers
-    if layers and layers[-1].activation.kind == "relu":
-        # Noise added to a ReLU's outputs makes some of them negative: without, misfit is misfit.
-        noisy = np.asarray((binding & (problem.observation < 0)).any(axis=1))
-        binding &= problem.observation > 0
+def no_minima(batch: int, latent_size: int) -> tuple[Minima, Tally]:
+    """Before the first run."""
     none = np.zeros(batch, np.int64)
-    with np.errstate(over="ignore"):
-        size = row_norms(problem.weight * problem.observation)
-        least, largest = (ROUNDED * size) ** 2, size**2
-    # Where squares overflow or underflow there is no loss to lower.
-    held = np.isfinite(largest + problem.limit)
-    held &= (size == 0) | (least >= np.finfo(float).tiny)
-    return Best(
-        latent=np.full((batch, problem.generator.latent_size), np.nan),
+    minima = Minima(
+        latent=np.full((batch, latent_size), np.nan),
         loss=np.full(batch, np.inf),
         converged=np.zeros(batch, bool),
         start=none,
-        hits=none.copy(),
-        made=none.copy(),
-        carried_on=none.copy(),
-        prefix_made=none.copy(),
-        peeled=none.copy(),
-        limit=problem.limit,
-        size=np.where(held, size, np.inf),
-        ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
-        noisy=noisy,
-        noise_low=np.full(batch, np.inf),
-        noise_high=np.full(batch, -np.inf),
-        elite=np.zeros((batch, ELITE, problem.generator.latent_size)),
+        elite=np.zeros((batch, ELITE, latent_size)),
         elite_loss=np.full((batch, ELITE), np.inf),
-        agreement=agreement,
-        live=problem.live & held,
+    )
+    return minima, Tally(none, none, none, none, none)
+
+
+def with_runs(
+    minima: Minima,
+    tally: Tally,
+    owner: Int[np.ndarray, " T"],
+    runs: Runs,
+    start: Int[np.ndarray, " T"],
+    independent: bool,
+) -> tuple[Minima, Tally]:
+    """Keep what is lower or confirms the lowest, an observation's runs in the order given.
+
+    owner: the observation that each run belongs to. start: (`Start`) where it began. independent:
+    false where the runs began at what others had found, and so confirm nothing.
+    """
+    turn = _turns(owner)
+    for number in range(int(turn.max(initial=-1)) + 1):
+        now = np.flatnonzero(turn == number)
+        some = Runs(*(part[now] for part in runs))
+        minima, tally = _one_each(minima, tally, owner[now], some, start[now], independent)
+    return minima, tally
+
+
+def _turns(owner: Int[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
+    """How many runs of the same observation stand before each run."""
+    order = np.argsort(owner, kind="stable")
+    ordered = owner[order]
+    turn = np.zeros(len(owner), np.int64)
+    turn[order] = np.arange(len(owner)) - np.searchsorted(ordered, ordered)
+    return turn
+
+
+def _one_each(
+    minima: Minima,
+    tally: Tally,
+    owner: Int[np.ndarray, " T"],
+    runs: Runs,
+    start: Int[np.ndarray, " T"],
+    independent: bool,
+) -> tuple[Minima, Tally]:
+    """Keep runs of different observations."""
+    before = minima.loss[owner]
+    with np.errstate(invalid="ignore"):  # infinity less infinity, where no run was finite
+        same = np.abs(runs.loss - before) <= SAME_MINIMUM * before
+    lower = runs.loss < before
+    hits = tally.hits[owner] + (same & independent)
+    changed = replace(
+        tally,
+        made=_put(tally.made, owner, tally.made[owner] + independent),
+        carried_on=_put(tally.carried_on, owner, tally.carried_on[owner] + (not independent)),
+        hits=_put(tally.hits, owner, np.where(lower & ~same, 1, hits)),
+    )
+    better = owner[lower]
+    lowered = replace(
+        _remembered(minima, owner, runs),
+        latent=_put(minima.latent, better, runs.latent[lower]),
+        loss=_put(minima.loss, better, runs.loss[lower]),
+        converged=_put(minima.converged, better, runs.converged[lower]),
+        start=_put(minima.start, better, start[lower]),
+    )
+    return lowered, changed
+
+
+def _remembered(minima: Minima, owner: Int[np.ndarray, " T"], runs: Runs) -> Minima:
+    """Put each run's minimum among its observation's lowest, unless it is one of them already."""
+    loss = runs.loss[:, None]
+    known, points = minima.elite_loss[owner], minima.elite[owner]
+    with np.errstate(invalid="ignore"):
+        familiar = (np.abs(known - loss) <= SAME_MINIMUM * loss).any(axis=1)
+    new = np.isfinite(runs.loss) & ~familiar
+    # What is lower stands before its place, the others move one further, the last one out.
+    place, number = (known < loss).sum(axis=1)[:, None], np.arange(ELITE)
+    moved = number - (number > place)
+    here = number == place
+    losses = np.where(here, loss, np.take_along_axis(known, moved, axis=1))
+    shifted = np.take_along_axis(points, moved[:, :, None], axis=1)
+    elite = np.where(here[:, :, None], runs.latent[:, None, :], shifted)
+    return replace(
+        minima,
+        elite=_put(minima.elite, owner[new], elite[new]),
+        elite_loss=_put(minima.elite_loss, owner[new], losses[new]),
     )
 
 
-def settle(problem: Problem, best: Best, latent: Float[np.ndarray, "B k"]) -> None:
-    """Keep what reproduces an open row to rounding: nothing is left that a run could lower."""
-    image = np.asarray(problem.generator(latent))
-    misfit = np.where(problem.weight > 0, problem.weight * (image - problem.observation), 0.0)
-    with np.errstate(over="ignore"):
-        loss = (misfit**2).sum(-1)
-    done = best.open & problem.box.holds(latent) & (loss <= (ROUNDED * best.size) ** 2)
-    best.latent[done], best.loss[done], best.converged[done] = latent[done], loss[done], True
-    best.start[done], best.hits[done] = Start.LAYERWISE, 1
-    best.peeled[done] = len(problem.generator.layers)
+def settled_at(
+    minima: Minima,
+    tally: Tally,
+    done: Bool[np.ndarray, " B"],
+    latent: Float[np.ndarray, "B k"],
+    loss: Float[np.ndarray, " B"],
+    depth: int,
+) -> tuple[Minima, Tally]:
+    """The layer-wise estimate is the answer of the observations that are done: no run is made."""
+    found = replace(
+        minima,
+        latent=np.where(done[:, None], latent, minima.latent),
+        loss=np.where(done, loss, minima.loss),
+        converged=minima.converged | done,
+        start=np.where(done, int(Start.LAYERWISE), minima.start),
+    )
+    counted = replace(
+        tally,
+        hits=np.where(done, 1, tally.hits),
+        peeled=np.where(done, depth, tally.peeled),
+    )
+    return found, counted
+
+
+def _put(values: np.ndarray, where: Int[np.ndarray, " T"], new: np.ndarray) -> np.ndarray:
+    changed = values.copy()
+    changed[where] = new
+    return changed

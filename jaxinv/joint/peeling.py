@@ -32,7 +32,7 @@ class Peeled(NamedTuple):
     depth: Int[np.ndarray, " B"]
 
 
-def peel(generator: Decoder, x: Float[Array, "B n"], row_weight: Float[Array, "B n"]) -> Peeled:
+def peel(generator: Decoder, x: Float[Array, "B n"], entry_weight: Float[Array, "B n"]) -> Peeled:
     """Estimate every layer's input, last layer first, and see how far the estimates are unique."""
     inputs: dict[int, Array] = {}
     depth = np.zeros(len(x), np.int64)
@@ -41,27 +41,27 @@ def peel(generator: Decoder, x: Float[Array, "B n"], row_weight: Float[Array, "B
         if layer.width < layer.width_in:
             depth = np.where(depth == 0, number + 1, depth)
             break
-        size = jnp.max(jnp.where(row_weight > 0, jnp.abs(x), 0.0), axis=-1)
-        noise = jnp.max(jnp.where(row_weight > 0, -x, 0.0), axis=-1)
+        size = jnp.max(jnp.where(entry_weight > 0, jnp.abs(x), 0.0), axis=-1)
+        noise = jnp.max(jnp.where(entry_weight > 0, -x, 0.0), axis=-1)
         threshold = jnp.maximum(ROUNDING * size, noise)
-        rows = linear_rows(layer, x, row_weight, threshold, 0.0)
+        rows = linear_rows(layer, x, entry_weight, threshold, 0.0)
         found = centre(layer.weight, rows)
         full_rank = np.asarray(found.full_rank)
         if layer.activation.squashing and not full_rank.all():
-            evened = centre(layer.weight, _evened(layer, rows, x, row_weight))
+            evened = centre(layer.weight, _evened(layer, rows, x, entry_weight))
             better = evened.full_rank & ~found.full_rank
             latent = jnp.where(better[:, None], evened.latent, found.latent)
             found = Centre(latent, found.full_rank | evened.full_rank)
             full_rank = np.asarray(found.full_rank)
         depth = np.where((depth == 0) & ~full_rank, number + 1, depth)
         x = jnp.nan_to_num(found.latent, posinf=0.0, neginf=0.0)
-        row_weight = jnp.ones_like(x)
+        entry_weight = jnp.ones_like(x)
         inputs[number] = x
     return Peeled(inputs, depth)
 
 
 def _evened(
-    layer: Layer, rows: LinearRows, x: Float[Array, "B n"], row_weight: Float[Array, "B n"]
+    layer: Layer, rows: LinearRows, x: Float[Array, "B n"], entry_weight: Float[Array, "B n"]
 ) -> LinearRows:
     """The same rows with weights that span fewer orders of magnitude.
 
@@ -72,11 +72,11 @@ def _evened(
     """
     low, high = layer.activation.range
     outside = jnp.maximum(x - high, low - x)
-    noise = jnp.max(jnp.where(row_weight > 0, outside, 0.0), -1, keepdims=True, initial=0.0)
+    noise = jnp.max(jnp.where(entry_weight > 0, outside, 0.0), -1, keepdims=True, initial=0.0)
     u = jnp.where(rows.active, rows.target + layer.bias, 0.0)
     error = (noise + jnp.finfo(x.dtype).eps) / layer.activation.derivative(u)
     error += FLOOR * jnp.abs(u).max(axis=-1, keepdims=True)
-    weight = jnp.where(rows.active, row_weight / error, 0.0)
+    weight = jnp.where(rows.active, entry_weight / error, 0.0)
     return rows._replace(weight=weight / jnp.maximum(weight.max(-1, keepdims=True), 1e-300))
 
 

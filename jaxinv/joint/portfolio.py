@@ -9,20 +9,31 @@ depends on that row alone.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxinv.joint import unrolled
+from jaxinv.joint.candidates import nearest_candidates
 from jaxinv.joint.gauss_newton import gauss_newton
 from jaxinv.joint.lack_of_fit import noise_losses
 from jaxinv.joint.lanes import Engine
 from jaxinv.joint.levenberg_marquardt import Runs, Starts
-from jaxinv.joint.minima import ROUGH, Best, nothing_found, settle
 from jaxinv.joint.peeling import operations, peel
 from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.joint.starts import starting_points
+from jaxinv.joint.state import (
+    Search,
+    kept,
+    learnt,
+    nothing_found,
+    settled,
+    with_noise,
+    with_peeled,
+    with_prefix_runs,
+)
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
 from jaxinv.outcome.search_report import Start
@@ -36,37 +47,41 @@ NEARBY_SPREAD = 0.3  # of the root mean square of a minimum's entries
 NEARBY_STREAM = 1 << 20  # number of the first random point that is used as a displacement
 
 
-def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Best:
+def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Search:
     """Fit every live row: G(z) close to x in the weighted 2-norm, the lowest minimum found kept."""
-    best = nothing_found(problem, method.agreement)
-    for _ in stages(problem, method, best, peeling):
-        pass
-    return best
+    search = nothing_found(problem, method.agreement)
+    for now in stages(problem, method, search, peeling):
+        search = now
+    return search
 
 
-def stages(problem: Problem, method: Auto, best: Best, peeling: bool) -> Iterator[None]:
-    """The same, one stage at a time, what has been found standing in `best`."""
+def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Iterator[Search]:
+    """The same, one stage at a time: where the search stands after each."""
     engine = engine_of(problem, method.lanes, method.steps)
     # Solving layer by layer takes each layer's matrix.
     peeling = peeling and problem.generator.is_dense
     if peeling and unrolling_pays(problem.generator):
-        _from_unrolling(problem, best, engine)
-        yield
+        search = _from_unrolling(problem, search, engine)
+        yield search
     relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
-    softness = (method.softness if relu else 0.0, 0.0)
+    # A start that is chosen is better than most: it goes unsoftened first.
+    softness = (0.0, method.softness if relu else 0.0)
     # Where a layer-wise start costs more than a run from anywhere, runs come first.
     peel_at = 0 if peeling_pays(problem.generator) else PEEL_AFTER
     for start, wave in waves(method.runs, method.nearby):
-        if peeling and (start is Start.NEARBY or wave.start >= peel_at) and best.open.any():
+        if peeling and (start is Start.NEARBY or wave.start >= peel_at) and search.open.any():
             peeling = False
-            yield from _from_peeling(problem, method, best, engine)
-        if start is Start.NEARBY and best.near.any():
-            best.learn(nearby_starts(problem, best, wave), engine, start)
-            yield
-        elif start is Start.RANDOM and best.open.any():
-            points = _points(problem, wave, method.start_scale)
-            best.learn(random_starts(best.open, points, wave, softness), engine, start)
-            yield
+            for now in _from_peeling(problem, method, search, engine):
+                search = now
+                yield search
+        if start is Start.NEARBY and search.near.any():
+            search = learnt(search, nearby_starts(problem, search, wave), engine, start)
+            yield search
+        elif start is Start.RANDOM and search.open.any():
+            points = nearest_candidates(problem, wave, method.candidates, method.start_scale)
+            starts = random_starts(search.open, points, wave, softness)
+            search = learnt(search, starts, engine, start)
+            yield search
 
 
 def waves(runs: int, nearby: int) -> Iterator[tuple[Start, slice]]:
@@ -83,26 +98,24 @@ def waves(runs: int, nearby: int) -> Iterator[tuple[Start, slice]]:
             yield Start.RANDOM, wave
 
 
-def restarts(problem: Problem, method: LevenbergMarquardt) -> Best:
+def restarts(problem: Problem, method: LevenbergMarquardt) -> Search:
     """Every live row from all its random starting points."""
-    best = nothing_found(problem, AGREEMENT)
+    search = nothing_found(problem, AGREEMENT)
     wave, ids = slice(0, method.restarts), jnp.asarray(problem.row_ids)
     k, scale = problem.generator.latent_size, method.start_scale
     points = np.asarray(starting_points(problem.seed, ids, method.restarts, k, scale))
-    starts = random_starts(best.live, points, wave, (method.softness,))
-    best.learn(starts, engine_of(problem, method.lanes, method.steps), Start.RANDOM)
-    return best
+    starts = random_starts(search.facts.live, points, wave, (method.softness,))
+    return learnt(search, starts, engine_of(problem, method.lanes, method.steps), Start.RANDOM)
 
 
 def from_latents(
     problem: Problem, latent: Float[np.ndarray, "B k"], method: LevenbergMarquardt
-) -> Best:
+) -> Search:
     """One run for every live row, from the latent given."""
-    best = nothing_found(problem, AGREEMENT)
-    rows = np.flatnonzero(best.live)
+    search = nothing_found(problem, AGREEMENT)
+    rows = np.flatnonzero(search.facts.live)
     starts = Starts(rows, latent[rows], np.zeros(len(rows)))
-    best.learn(starts, engine_of(problem, method.lanes, method.steps), Start.LAYERWISE)
-    return best
+    return learnt(search, starts, engine_of(problem, method.lanes, method.steps), Start.LAYERWISE)
 
 
 def peeling_pays(generator: Decoder) -> bool:
@@ -141,17 +154,17 @@ def random_starts(
     )
 
 
-def nearby_starts(problem: Problem, best: Best, wave: slice) -> Starts:
+def nearby_starts(problem: Problem, search: Search, wave: slice) -> Starts:
     """Random points around the lowest minima of each row that is near, in turn; never softened.
 
     A softened net has other minima, and would leave the neighbourhood at once.
     """
-    which = np.flatnonzero(best.near)
+    which = np.flatnonzero(search.near)
     shifted = slice(wave.start + NEARBY_STREAM, wave.stop + NEARBY_STREAM)
     displacement = _points(problem, shifted, NEARBY_SPREAD)[which]
-    known = np.isfinite(best.elite_loss[which]).sum(axis=1)
+    known = np.isfinite(search.minima.elite_loss[which]).sum(axis=1)
     number = np.arange(wave.start, wave.stop)[None] % known[:, None]
-    centre = best.elite[which[:, None], number]
+    centre = search.minima.elite[which[:, None], number]
     size = np.sqrt((centre**2).mean(axis=-1, keepdims=True))
     latent = (centre + size * displacement).reshape(-1, centre.shape[-1])
     return Starts(np.repeat(which, number.shape[1]), latent, np.zeros(len(latent)))
@@ -165,66 +178,70 @@ def _points(problem: Problem, wave: slice, scale: float) -> Float[np.ndarray, "B
     return np.asarray(block)[:, wave.start - first : wave.stop - first]
 
 
-def _from_unrolling(problem: Problem, best: Best, engine: Engine) -> None:
+def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
     """Settle the rows that the layers determine one by one, up to rounding or up to noise."""
-    tried = best.open & (problem.weight > 0).all(-1)
+    tried = search.open & (problem.weight > 0).all(-1)
     if not tried.any():
-        return
+        return search
     x = np.where(tried[:, None], problem.observation, 0.0)
     found = unrolled.unrolled(problem.generator, x)
-    settle(problem, best, found.latent)
+    search = settled(problem, search, found.latent)
     # One noise level is a row's to estimate, not one for each of its entries.
     even = (problem.weight == problem.weight[:, :1]).all(-1)
-    rows = np.flatnonzero(best.open & tried & even & found.usable)
+    rows = np.flatnonzero(search.open & tried & even & found.usable)
     if not rows.size:
-        return
+        return search
     square = problem.weight[rows, 0] ** 2
-    low, high = noise_losses(found.noise, x.shape[1] - problem.generator.latent_size)
-    best.noise_low[rows], best.noise_high[rows] = square * low[rows], square * high[rows]
+    bounds = noise_losses(found.noise, x.shape[1] - problem.generator.latent_size)
+    low, high = (square * bound[rows] for bound in bounds)
+    search = with_noise(search, rows, low, high)
     ends = gauss_newton(problem.generator, x[rows], found.latent[rows], len(x))
     loss = square * ends.loss
-    noise = (loss >= best.noise_low[rows]) & (loss <= best.noise_high[rows])
-    inside, fits = problem.box.holds(ends.latent), loss <= best.limit[rows]
-    kept = inside & ends.converged & (noise | fits)
-    starts = Starts(rows[kept], found.latent[rows[kept]], np.zeros(kept.sum()))
-    runs = Runs(ends.latent[kept], loss[kept], np.zeros(kept.sum(), np.int64), ends.converged[kept])
-    best.keep(starts, runs, Start.LAYERWISE)
-    best.peeled[starts.row] = len(problem.generator.layers)
+    noise = (loss >= low) & (loss <= high)
+    inside, fits = problem.box.holds(ends.latent), loss <= search.facts.limit[rows]
+    good = inside & ends.converged & (noise | fits)
+    starts = Starts(rows[good], found.latent[rows[good]], np.zeros(good.sum()))
+    runs = Runs(ends.latent[good], loss[good], np.zeros(good.sum(), np.int64), ends.converged[good])
+    search = kept(search, starts, runs, Start.LAYERWISE)
     # Too ill-conditioned for steps in single precision, and as good a start as there can be.
-    carried = inside & fits & ~kept
+    carried = inside & fits & ~good
     if carried.any():
         points = Starts(rows[carried], ends.latent[carried], np.zeros(carried.sum()))
-        best.learn(points, engine, Start.LAYERWISE)
-        best.peeled[points.row] = len(problem.generator.layers)
+        search = learnt(search, points, engine, Start.LAYERWISE)
+    begun = np.isin(np.arange(len(x)), rows[good | carried])
+    return with_peeled(search, begun, len(problem.generator.layers))
 
 
-def _from_peeling(problem: Problem, method: Auto, best: Best, engine: Engine) -> Iterator[None]:
+def _from_peeling(
+    problem: Problem, method: Auto, search: Search, engine: Engine
+) -> Iterator[Search]:
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
     peeled = peel(problem.generator, jnp.asarray(problem.observation), jnp.asarray(problem.weight))
-    # Behind a layer that determines nothing false minima lie close to the observation as well.
-    best.ample &= peeled.depth == 0
     whole = len(problem.generator.layers)
-    unmade = best.peeled == 0  # no run from the layer-wise estimate yet
-    best.peeled[best.open] = np.where(peeled.depth == 0, whole, whole - peeled.depth)[best.open]
-    if 0 in peeled.inputs:
-        start = np.asarray(peeled.inputs[0])
-        settle(problem, best, start)
-        yield
-        rows = np.flatnonzero(best.open & unmade)
-        if rows.size:
-            points = Starts(rows, start[rows], np.zeros(len(rows)))
-            best.learn(points, engine, Start.LAYERWISE)
-            yield
+    unmade = search.tally.peeled == 0  # no run from the layer-wise estimate yet
+    # Behind a layer that determines nothing false minima lie close to the observation as well.
+    ample = search.facts.ample & (peeled.depth == 0)
+    search = replace(search, facts=replace(search.facts, ample=ample))
+    search = with_peeled(search, search.open, whole - peeled.depth)
+    start = np.asarray(peeled.inputs[0]) if 0 in peeled.inputs else None
+    if start is not None:
+        search = settled(problem, search, start)
+    yield search
+    rows = np.flatnonzero(search.open & unmade)
+    if start is not None and rows.size:
+        points = Starts(rows, start[rows], np.zeros(len(rows)))
+        search = learnt(search, points, engine, Start.LAYERWISE)
+        yield search
     for depth in range(1, whole):
-        rows = best.open & (peeled.depth == depth)
-        if not rows.any():
+        left = search.open & (peeled.depth == depth)
+        if not left.any():
             continue
-        below = _prefix(problem, method, np.asarray(peeled.inputs[depth]), depth, rows)
-        best.prefix_made += below.made + below.carried_on
-        which = np.flatnonzero(rows & (below.loss <= (ROUGH * below.size) ** 2))
-        starts = Starts(which, below.latent[which], np.zeros(len(which)))
-        best.learn(starts, engine, Start.PREFIX)
-        yield
+        below = _prefix(problem, method, np.asarray(peeled.inputs[depth]), depth, left)
+        search = with_prefix_runs(search, below)
+        which = np.flatnonzero(left & below.rough)
+        starts = Starts(which, below.minima.latent[which], np.zeros(len(which)))
+        search = learnt(search, starts, engine, Start.PREFIX)
+        yield search
 
 
 def _prefix(
@@ -233,7 +250,7 @@ def _prefix(
     hidden: Float[np.ndarray, "B m"],
     depth: int,
     rows: Bool[np.ndarray, " B"],
-) -> Best:
+) -> Search:
     """Solve the first `depth` layers against the hidden vector that peeling found."""
     prefix = Problem(
         generator=Generator(problem.generator.layers[:depth]),

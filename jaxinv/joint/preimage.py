@@ -18,14 +18,13 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import nnls
 
-from jaxinv.joint.answer import relabelled
+from jaxinv.joint.finish import Provisional, moved, ranked
 from jaxinv.joint.problem import Problem
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
 from jaxinv.model import walk
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.layer import Layer
-from jaxinv.outcome.inversion import Inversion
 from jaxinv.outcome.status import Status
 from jaxinv.settings import Auto, ClarabelPool
 
@@ -43,20 +42,21 @@ class Polytope(NamedTuple):
     margin: Float[np.ndarray, " m"]
 
 
-def chosen_preimage(problem: Problem, found: Inversion, method: Auto) -> Inversion:
+def chosen_preimage(problem: Problem, found: Provisional, method: Auto) -> Provisional:
     """Move every UNDERDETERMINED latent within its cell's polytope to the point asked for."""
-    latent = np.asarray(found.latent).copy()
-    free = np.asarray(found.status) == int(Status.UNDERDETERMINED)
+    found = ranked(problem, found)
+    latent = found.latent.copy()
+    free = found.status == int(Status.UNDERDETERMINED)
     choose = chebyshev_centre if method.preimage == "chebyshev" else least_norm
-    moved = np.zeros(len(latent), bool)
+    changed = np.zeros(len(latent), bool)
     for row in np.flatnonzero(free):
         polytope = cell_polytope(problem.generator, latent[row], problem.weight[row] > 0)
         if polytope is None:
             continue
         point = np.clip(choose(polytope), problem.box.low, problem.box.high)
         if _same_image(problem, int(row), latent[row], point, method.tolerance):
-            latent[row], moved[row] = point, True
-    return relabelled(problem, found, latent, moved)
+            latent[row], changed[row] = point, True
+    return moved(found, latent, changed)
 
 
 def cell_polytope(decoder: Decoder, z: np.ndarray, seen: np.ndarray) -> Polytope | None:

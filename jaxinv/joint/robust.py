@@ -17,13 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxinv.joint.answer import relabelled
+from jaxinv.joint.finish import Provisional, moved
 from jaxinv.joint.levenberg_marquardt import Starts
 from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
 from jaxinv.model.decoder import Decoder
-from jaxinv.outcome.inversion import Inversion
 from jaxinv.settings import ClarabelPool
 
 PROGRAMS = 12
@@ -34,9 +33,9 @@ SHARPER = 0.5  # of the scale below which a residual counts as small, a reweight
 SOLVER = ClarabelPool()
 
 
-def robust_ending(problem: Problem, found: Inversion, norm: str) -> Inversion:
+def robust_ending(problem: Problem, found: Provisional, norm: str) -> Provisional:
     """Move every latent to a minimum of the residual's l_inf or l_1 norm; never to a higher one."""
-    latent = np.asarray(found.latent)
+    latent = found.latent
     rows = np.flatnonzero(problem.live & np.isfinite(latent).all(-1))
     best = np.where(np.isfinite(latent), latent, 0.0)
     if norm == "l1":
@@ -44,9 +43,9 @@ def robust_ending(problem: Problem, found: Inversion, norm: str) -> Inversion:
     for start in range(0, len(rows), BLOCK):
         some = rows[start : start + BLOCK]
         best[some] = _programs(problem, best, some, norm)
-    moved = np.zeros(len(latent), bool)
-    moved[rows] = True
-    return relabelled(problem, found, best, moved)
+    reached = np.zeros(len(latent), bool)
+    reached[rows] = True
+    return moved(found, best, reached)
 
 
 def _residual(problem: Problem, latent: np.ndarray) -> Float[np.ndarray, "B n"]:
@@ -123,8 +122,8 @@ def _programs(problem: Problem, latent: np.ndarray, some: np.ndarray, norm: str)
 
 
 @jax.jit
-def _jacobian(decoder: Decoder, z: Float[np.ndarray, "B k"]) -> Float[Array, "B n k"]:
-    return decoder.linearized(jnp.asarray(z), jnp.float64).jacobian
+def _jacobian(decoder: Decoder, z: Float[Array, "B k"]) -> Float[Array, "B n k"]:
+    return decoder.linearized(z, jnp.float64).jacobian
 
 
 def _program(
@@ -139,7 +138,7 @@ def _program(
     """The step's program for the rows still going: -r_j - s <= (J delta)_j <= -r_j + s."""
     padded = np.zeros((BLOCK, z.shape[1]))
     padded[: len(z)] = z
-    jacobian = np.asarray(_jacobian(problem.generator, padded))[which]
+    jacobian = np.asarray(_jacobian(problem.generator, jnp.asarray(padded)))[which]
     weight = problem.weight[some][which]
     seen = weight > 0
     per_slack = 1.0 / np.where(seen, weight, 1.0)

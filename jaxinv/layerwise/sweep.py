@@ -29,15 +29,15 @@ class Swept:
 def sweep(
     generator: Generator,
     observations: Float[Array, "B n"],
-    row_weight: Float[np.ndarray, "B n"],
+    entry_weight: Float[np.ndarray, "B n"],
     live: Bool[np.ndarray, " B"],
     method: Exact | LayerLP,
     latent_bounds: LatentBounds,
 ) -> Swept:
     """Invert every live observation; a row that fails at a layer stays failed below it.
 
-    row_weight: the caller's weights, 0 where a pixel is not observed. Hidden vectors carry weight
-    one. A row whose layer is underdetermined goes on with one of its solutions, and says so.
+    entry_weight: the caller's weights, 0 where an entry is not observed. Hidden vectors carry
+    weight one. A row whose layer is underdetermined goes on with one of its solutions, and says so.
     """
     batch = len(live)
     status = np.where(live, int(Status.SOLVED), int(Status.BAD_INPUT))
@@ -47,13 +47,13 @@ def sweep(
     for i in reversed(range(generator.depth)):
         layer = generator.layers[i]
         if i < generator.depth - 1:
-            row_weight = np.ones((batch, layer.width))
+            entry_weight = np.ones((batch, layer.width))
         box = _box(generator, i, batch, latent_bounds)
         if isinstance(method, Exact):
-            found = where_realizable(layer, x, row_weight, live, method)
+            found = where_realizable(layer, x, entry_weight, live, method)
         else:
             above = generator.depth - 1 - i
-            found = under_noise(layer, x, row_weight, live, method, box, above, carried)
+            found = under_noise(layer, x, entry_weight, live, method, box, above, carried)
             carried = found.tolerance
         status = np.where(live, _worse(status, found.status), status)
         # The outermost layer that leaves freedom says how much; what follows builds on a choice.

@@ -29,12 +29,13 @@ stands still, and none reads another's numbers.
 """
 
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
+from jaxinv.linalg.select import select
 from jaxinv.lp.device_program import DeviceMatrix, Program, State
 from jaxinv.lp.newton import Direction, Residuals, direction_to, for_the_slack, newton_matrix, price
 from jaxinv.lp.problem import NEGLIGIBLE, Slack
@@ -108,9 +109,9 @@ def advance(
 ) -> State:
     """Step until `enough` instances are finished or stuck.
 
-    Finished is who has reached the tolerance, or comes no nearer though it is close, or though its
-    products are as small as they need be: rounding has taken over there, and further steps lose
-    digits. The certificate decides what that is worth.
+    An instance is finished when it has reached the tolerance, and also when a step brings it no
+    nearer although it is close, or although its products m y are as small as they need be: rounding
+    has taken over there, and further steps lose digits. The certificate decides what that is worth.
     """
 
     def measured(state: State) -> Progress:
@@ -126,7 +127,7 @@ def advance(
         lost = ~jnp.isfinite(moved.state.latent).all(-1) | (moved.state.steps > limit)
         close = (now.distance <= LAST_DIGITS) | (now.complementarity <= 1.0)
         ended = ~lost & ~(moved.distance < now.distance) & close
-        kept = _choose(running & ~lost & ~ended, moved, now)
+        kept = select(running & ~lost & ~ended, moved, now)
         done = running & (ended | (kept.distance <= 1.0))
         state = kept.state._replace(
             finished=kept.state.finished | done, stuck=kept.state.stuck | (running & lost & ~done)
@@ -174,7 +175,7 @@ def _moved(
         trial = towards(repaired)
         trial_lengths = _lengths(program, state, trial)
         better = trial_lengths.sum(-1) >= lengths.sum(-1) + 0.1 * LONGER
-        return _choose(better, Chosen(trial, repaired, trial_lengths), chosen)
+        return select(better, Chosen(trial, repaired, trial_lengths), chosen)
 
     chosen = Chosen(direction, aim, lengths)
     direction, _, lengths = jax.lax.fori_loop(0, correctors, correct, chosen)
@@ -271,13 +272,3 @@ def _after(state: State, direction: Direction, lengths: Float[Array, "B 2"]) -> 
     """The products m y after steps of these lengths."""
     margin = state.margin + direction.margin * lengths[:, :1]
     return margin * (state.multiplier + direction.multiplier * lengths[:, 1:])
-
-
-Choice = TypeVar("Choice")
-
-
-def _choose(where: Bool[Array, " B"], yes: Choice, no: Choice) -> Choice:
-    def pick(a: Array, b: Array) -> Array:
-        return jnp.where(where.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-    return jax.tree.map(pick, yes, no)

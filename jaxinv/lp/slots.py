@@ -1,19 +1,19 @@
 """Feeds the interior-point solver: a fixed number of slots, each refilled when its instance ends.
 
-A batch runs as long as its slowest member, and a row's last bits depend on the shape of the batch
-it is computed in. So there is one shape: instances wait in a queue, and who is done makes room.
+Instances wait in the queue of `linalg.refill`; where single precision comes first, those that it
+carried to a coarse tolerance go on in double precision from where they stand.
 """
 
-from collections import deque
 from dataclasses import replace
-from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from jaxinv.linalg.normal_matrix import pair_products
+from jaxinv.linalg.refill import Queue, room
+from jaxinv.linalg.select import select
 from jaxinv.lp.device_program import DeviceMatrix, Program, State
 from jaxinv.lp.interior_point import advance, start
 from jaxinv.lp.newton import least_pivot
@@ -25,7 +25,6 @@ SLOT_BYTES = 1 << 28  # what the normal matrices of all slots may take
 MOST_ON_CPU = 64  # more leave the cache
 COARSE = 1e-3  # what single precision is asked for before double precision takes over
 COARSE_STEPS = 15  # an instance that needs more starts afresh in double precision
-REFILL = 8  # a slot in so many must be free before they are refilled
 
 
 def default_slots(columns: int) -> int:
@@ -79,25 +78,22 @@ def _run(
     fine: bool,
 ) -> State:
     """Every instance's last state, (B, ...) on the host; earlier: where to start, if not afresh."""
-    waiting = deque(range(problem.batch_size))
-    holds = np.full(slots, -1)  # which instance a slot holds
+    queue = Queue(slots, problem.batch_size)
     shared = _on_device(problem.matrix, dtype) if problem.matrix.ndim == 2 else None
     last: State | None = None
     loaded: tuple[DeviceMatrix, Program, State] | None = None
-    while waiting or (holds >= 0).any():
-        free = np.flatnonzero(holds < 0)[: len(waiting)]
-        if free.size:
-            holds[free] = [waiting.popleft() for _ in free]
-            loaded = _refilled(problem, shared, holds, free, loaded, earlier, dtype)
+    while queue.unfinished:
+        fresh = queue.refill()
+        if fresh.any():
+            loaded = _refilled(problem, shared, queue, fresh, loaded, earlier, dtype)
         assert loaded is not None
         matrix, program, state = loaded
-        occupied = holds >= 0
-        spare = max(1, int(occupied.sum()) // REFILL) if waiting else int(occupied.sum())
+        occupied = queue.occupied
         state = advance(
             matrix,
             program,
             state,
-            slots - int(occupied.sum()) + spare,
+            slots - int(occupied.sum()) + queue.enough,
             settings.tolerance,
             least_pivot(dtype, fine),
             problem.slack,
@@ -106,22 +102,10 @@ def _run(
         )
         loaded = matrix, program, state
         if last is None:
-            last = _room(state, problem.batch_size)
-        done = occupied & ~np.asarray(state.running)
-        _store(last, state, np.flatnonzero(done), holds[done])
-        holds[done] = -1
+            last = room(state, problem.batch_size)
+        queue.store(occupied & ~np.asarray(state.running), state, last)
     assert last is not None, "an empty batch has no state"
     return last
-
-
-def _room(state: State, instances: int) -> State:
-    """Host arrays for the states of all instances."""
-    return jax.tree.map(lambda part: np.zeros((instances, *part.shape[1:]), part.dtype), state)
-
-
-def _store(last: State, state: State, slot: np.ndarray, instance: np.ndarray) -> None:
-    for kept, now in zip(jax.tree.leaves(last), jax.tree.leaves(state), strict=True):
-        kept[instance] = np.asarray(now)[slot]
 
 
 def _on_device(matrix: np.ndarray, dtype: np.dtype) -> DeviceMatrix:
@@ -132,14 +116,14 @@ def _on_device(matrix: np.ndarray, dtype: np.dtype) -> DeviceMatrix:
 def _refilled(
     problem: IntervalLP,
     shared: DeviceMatrix | None,
-    holds: Int[np.ndarray, " S"],
-    free: Int[np.ndarray, " m"],
+    queue: Queue,
+    fresh: Bool[np.ndarray, " S"],
     loaded: tuple[DeviceMatrix, Program, State] | None,
     earlier: State | None,
     dtype: np.dtype,
 ) -> tuple[DeviceMatrix, Program, State]:
-    """The slots with new instances in the free ones; a slot that holds nobody stands still."""
-    instance = np.maximum(holds, 0)
+    """The slots with new instances in the fresh ones; a slot without an instance stands still."""
+    instance = queue.instance
     matrix = shared or _on_device(problem.matrix[instance], dtype)
     program = _program(problem.take(instance), dtype)
     state = start(matrix, program, problem.slack)
@@ -147,25 +131,15 @@ def _refilled(
         before = jax.tree.map(
             lambda part, now: jnp.asarray(part[instance], now.dtype), earlier, state
         )
-        state = _choose(before.stuck, state, before)
-    empty = jnp.asarray(holds < 0)
+        state = _select(before.stuck, state, before)
+    empty = jnp.asarray(~queue.occupied)
     state = state._replace(finished=empty, stuck=jnp.zeros_like(empty))
     if loaded is not None:
-        fresh = np.zeros(len(holds), bool)
-        fresh[free] = True
-        program, state = _choose(jnp.asarray(fresh), (program, state), (loaded[1], loaded[2]))
+        program, state = _select(jnp.asarray(fresh), (program, state), (loaded[1], loaded[2]))
     return matrix, program, state
 
 
-Choice = TypeVar("Choice")
-
-
-@jax.jit
-def _choose(fresh: Bool[Array, " S"], new: Choice, old: Choice) -> Choice:
-    def pick(a: Array, b: Array) -> Array:
-        return jnp.where(fresh.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-    return jax.tree.map(pick, new, old)
+_select = jax.jit(select)
 
 
 def _program(problem: IntervalLP, dtype: np.dtype) -> Program:

@@ -41,7 +41,8 @@ class LevenbergMarquardt:
 class Auto:
     """A portfolio: layer-wise start, peeled prefixes, random starts, leaky homotopy, joint finish.
 
-    runs: budget of Levenberg-Marquardt runs from random points a row. nearby: further runs for a
+    runs: budget of Levenberg-Marquardt runs from random points a row. candidates: random points of
+    which each such run takes the one whose image is nearest; 1 leaves it to chance. nearby: further runs for a
     row whose lowest minimum almost fits, from points near its lowest minima. preimage: which point
     to give where the observation does not determine one: "any" that was found, the centre of the
     largest ball in its cell's polytope ("chebyshev"), or the polytope's point of least norm
@@ -63,6 +64,7 @@ class Auto:
     """
 
     runs: int = 64
+    candidates: int = 256
     nearby: int = 128
     agreement: int = 2
     steps: int = 150
@@ -74,6 +76,9 @@ class Auto:
 
     def __post_init__(self) -> None:
         require(self.runs >= 1, f"runs={self.runs} must be at least 1")
+        require(
+            self.candidates >= 1, f"candidates={self.candidates} must be at least 1, a single point"
+        )
         require(self.nearby >= 0, f"nearby={self.nearby} must be at least 0")
         require(self.agreement >= 2, f"agreement={self.agreement} must be at least 2 runs")
         check_name("preimage", self.preimage, get_args(Preimage))

@@ -1,0 +1,69 @@
+r"""Starts that are chosen: of some random points, the one whose image is nearest.
+
+    z_r = argmin_{z in P_r} ||W (G(z) - x)||_2,    P_r random points, others for each run r.
+
+A run from there ends in the lowest minimum more often than one from any single point, at a price
+of one value of G a point: the points of run r are the same for all observations, so that their
+images are shared. Runs stay independent of each other, as their points are.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxinv.joint.problem import Problem
+from jaxinv.joint.starts import starting_points
+from jaxinv.model.decoder import Decoder
+
+STREAM = 1 << 24  # number of the first random point of the first run, in a stream of their own
+BYTES = 1 << 28  # what carrying a block of candidates through G may take
+
+
+def nearest_candidates(
+    problem: Problem, runs: slice, candidates: int, scale: float
+) -> Float[np.ndarray, "B runs k"]:
+    """The start of each of these runs, for every observation."""
+    k = problem.generator.latent_size
+    points = np.empty((len(problem.live), runs.stop - runs.start, k))
+    for place, run in enumerate(range(runs.start, runs.stop)):
+        # The points follow from the seed and the run's number: no observation has a part in them.
+        first = STREAM + run * candidates
+        drawn = starting_points(problem.seed, np.zeros(1, int), candidates, k, scale, first)[0]
+        drawn = np.clip(np.asarray(drawn), problem.box.low, problem.box.high)
+        images = _images(problem.generator, drawn)
+        nearest = _nearest(
+            jnp.asarray(problem.observation, jnp.float32),
+            jnp.asarray(problem.weight, jnp.float32),
+            images,
+        )
+        points[:, place] = drawn[np.asarray(nearest)]
+    return points
+
+
+def _images(decoder: Decoder, points: Float[np.ndarray, "P k"]) -> Float[Array, "P n"]:
+    """G of every candidate in single precision, in blocks of one shape."""
+    block = int(np.clip(BYTES // (4 * decoder.scratch), 1, len(points)))
+    padded = np.resize(points, (-(-len(points) // block) * block, points.shape[1]))
+    images = [
+        _value(decoder, jnp.asarray(padded[start : start + block], jnp.float32))
+        for start in range(0, len(padded), block)
+    ]
+    return jnp.concatenate(images)[: len(points)]
+
+
+@jax.jit
+def _value(decoder: Decoder, z: Float[Array, "P k"]) -> Float[Array, "P n"]:
+    return decoder.value(z)
+
+
+@jax.jit
+def _nearest(
+    x: Float[Array, "B n"], weight: Float[Array, "B n"], images: Float[Array, "P n"]
+) -> Array:
+    """The candidate of least sum_j w_j^2 (p_j - 2 x_j) p_j, which orders them as the misfit does."""
+    square = weight**2
+    quadratic = jnp.matmul(square, (images**2).T, precision="highest")
+    linear = jnp.matmul(square * x, images.T, precision="highest")
+    misfit = quadratic - 2.0 * linear
+    return jnp.where(jnp.isfinite(misfit), misfit, jnp.inf).argmin(-1)

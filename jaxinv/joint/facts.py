@@ -1,0 +1,58 @@
+"""What is known of each observation before any run, and what its layers add to that."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxinv.joint.problem import Problem
+from jaxinv.linalg.norms import row_norms
+
+AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a false minimum's
+ROUNDED = 1e-11  # relative residual that only rounding leaves
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One entry an observation.
+
+    limit: the loss that reproduces it. size: its weighted 2-norm. ample: whether far more entries
+    than unknowns bind the latent. noisy: whether noise can explain a misfit. noise_low, noise_high:
+    losses that are noise as the last layer shows it, (inf, -inf) where it shows nothing. live:
+    whether a latent is asked for, and a loss can be computed.
+    """
+
+    limit: Float[np.ndarray, " B"]
+    size: Float[np.ndarray, " B"]
+    ample: Bool[np.ndarray, " B"]
+    noisy: Bool[np.ndarray, " B"]
+    noise_low: Float[np.ndarray, " B"]
+    noise_high: Float[np.ndarray, " B"]
+    live: Bool[np.ndarray, " B"]
+
+
+def facts(problem: Problem) -> Facts:
+    """What the observations say by themselves."""
+    batch = len(problem.live)
+    binding = problem.weight > 0
+    noisy = np.ones(batch, bool)
+    layers = problem.generator.layers
+    if layers and layers[-1].activation.kind == "relu":
+        # Noise added to a ReLU's outputs makes some of them negative: without, misfit is misfit.
+        noisy = np.asarray((binding & (problem.observation < 0)).any(axis=1))
+        binding &= problem.observation > 0
+    with np.errstate(over="ignore"):
+        size = row_norms(problem.weight * problem.observation)
+        least, largest = (ROUNDED * size) ** 2, size**2
+    # Where squares overflow or underflow there is no loss to lower.
+    held = np.isfinite(largest + problem.limit)
+    held &= (size == 0) | (least >= np.finfo(float).tiny)
+    return Facts(
+        limit=problem.limit,
+        size=np.where(held, size, np.inf),
+        ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
+        noisy=noisy,
+        noise_low=np.full(batch, np.inf),
+        noise_high=np.full(batch, -np.inf),
+        live=problem.live & held,
+    )

@@ -1,0 +1,131 @@
+"""Where a search stands: facts of each observation, its minima, the tally, and what they say."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxinv.joint.facts import ROUNDED, Facts, facts
+from jaxinv.joint.lanes import Engine
+from jaxinv.joint.levenberg_marquardt import Runs, Starts
+from jaxinv.joint.minima import Minima, Tally, no_minima, settled_at, with_runs
+from jaxinv.joint.problem import Problem
+from jaxinv.outcome.search_report import Start
+
+SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two
+MANY_RUNS = 32
+ROUGH = 0.1  # relative residual up to which a fit is worth carrying on from
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is known, what has been found, and at what cost; what follows has one entry a row.
+
+    agreement: independent runs that must end in a minimum before noise is taken to explain it.
+    """
+
+    facts: Facts
+    minima: Minima
+    tally: Tally
+    agreement: int
+
+    @property
+    def reproduced(self) -> Bool[np.ndarray, " B"]:
+        return self.minima.loss <= self.facts.limit
+
+    @property
+    def small(self) -> Bool[np.ndarray, " B"]:
+        """Whether the misfit is so small that false minima would stand out."""
+        return self.minima.loss <= (SMALL_MISFIT * self.facts.size) ** 2
+
+    @property
+    def rough(self) -> Bool[np.ndarray, " B"]:
+        """Whether the lowest minimum almost fits: the range of G cannot be far."""
+        return self.minima.loss <= (ROUGH * self.facts.size) ** 2
+
+    @property
+    def agreed(self) -> Bool[np.ndarray, " B"]:
+        """Whether enough runs ended in the lowest minimum."""
+        return self.tally.hits >= self.agreement
+
+    @property
+    def explained(self) -> Bool[np.ndarray, " B"]:
+        """Whether a minimum leaves what the last layer alone shows of noise, met twice if much."""
+        loss = self.minima.loss
+        noise = (loss >= self.facts.noise_low) & (loss <= self.facts.noise_high)
+        return self.minima.converged & noise & (self.small | self.agreed)
+
+    @property
+    def confirmed(self) -> Bool[np.ndarray, " B"]:
+        """Whether enough runs ended in the lowest minimum known, many being made if it is high."""
+        enough = (self.small & self.facts.ample) | (self.tally.made >= MANY_RUNS)
+        return enough & self.facts.noisy & self.agreed
+
+    @property
+    def open(self) -> Bool[np.ndarray, " B"]:
+        return self.facts.live & ~self.reproduced & ~self.explained & ~self.confirmed
+
+    @property
+    def near(self) -> Bool[np.ndarray, " B"]:
+        """Open rows whose lowest minimum almost fits."""
+        return self.open & self.rough
+
+
+def nothing_found(problem: Problem, agreement: int) -> Search:
+    """The state before the first run."""
+    minima, tally = no_minima(len(problem.live), problem.generator.latent_size)
+    return Search(facts(problem), minima, tally, agreement)
+
+
+def learnt(search: Search, starts: Starts, engine: Engine, start: Start) -> Search:
+    """Make the runs, and keep what they find."""
+    return kept(search, starts, engine.run(starts), start)
+
+
+def kept(search: Search, starts: Starts, runs: Runs, start: Start) -> Search:
+    """Keep, of each observation run by run, what is lower or confirms the lowest.
+
+    Runs that start from what others found are not independent, and confirm nothing.
+    """
+    independent = start not in (Start.PREFIX, Start.NEARBY)
+    began = np.where(starts.softness != 0, int(Start.SOFTENED), int(start))
+    minima, tally = with_runs(search.minima, search.tally, starts.row, runs, began, independent)
+    return replace(search, minima=minima, tally=tally)
+
+
+def settled(problem: Problem, search: Search, latent: Float[np.ndarray, "B k"]) -> Search:
+    """Keep what reproduces an open row to rounding: nothing is left that a run could lower."""
+    image = np.asarray(problem.generator(latent))
+    misfit = np.where(problem.weight > 0, problem.weight * (image - problem.observation), 0.0)
+    with np.errstate(over="ignore"):
+        loss = (misfit**2).sum(-1)
+    done = search.open & problem.box.holds(latent) & (loss <= (ROUNDED * search.facts.size) ** 2)
+    depth = len(problem.generator.layers)
+    minima, tally = settled_at(search.minima, search.tally, done, latent, loss, depth)
+    return replace(search, minima=minima, tally=tally)
+
+
+def with_noise(
+    search: Search,
+    rows: Int[np.ndarray, " T"],
+    low: Float[np.ndarray, " T"],
+    high: Float[np.ndarray, " T"],
+) -> Search:
+    """The losses between which a misfit of these rows is what the last layer shows of noise."""
+    noise_low, noise_high = search.facts.noise_low.copy(), search.facts.noise_high.copy()
+    noise_low[rows], noise_high[rows] = low, high
+    return replace(search, facts=replace(search.facts, noise_low=noise_low, noise_high=noise_high))
+
+
+def with_peeled(
+    search: Search, rows: Bool[np.ndarray, " B"], layers: int | Int[np.ndarray, " B"]
+) -> Search:
+    """So many outer layers of these rows have been peeled."""
+    peeled = np.where(rows, layers, search.tally.peeled)
+    return replace(search, tally=replace(search.tally, peeled=peeled))
+
+
+def with_prefix_runs(search: Search, below: Search) -> Search:
+    """Count the runs that were made on the first layers."""
+    made = search.tally.prefix_made + below.tally.made + below.tally.carried_on
+    return replace(search, tally=replace(search.tally, prefix_made=made))
