@@ -61,7 +61,7 @@ def _value(decoder: Decoder, z: Float[Array, "P k"]) -> Float[Array, "P n"]:
 def _nearest(
     x: Float[Array, "B n"], weight: Float[Array, "B n"], images: Float[Array, "P n"]
 ) -> Array:
-    """The candidate of least sum_j w_j^2 (p_j - 2 x_j) p_j, which orders them as the misfit does."""
+    """The candidate of least sum_j w_j^2 (p_j - 2 x_j) p_j: the misfit, less what all share."""
     square = weight**2
     quadratic = jnp.matmul(square, (images**2).T, precision="highest")
     linear = jnp.matmul(square * x, images.T, precision="highest")

@@ -42,12 +42,12 @@ class Auto:
     """A portfolio: layer-wise start, peeled prefixes, random starts, leaky homotopy, joint finish.
 
     runs: budget of Levenberg-Marquardt runs from random points a row. candidates: random points of
-    which each such run takes the one whose image is nearest; 1 leaves it to chance. nearby: further runs for a
-    row whose lowest minimum almost fits, from points near its lowest minima. preimage: which point
-    to give where the observation does not determine one: "any" that was found, the centre of the
-    largest ball in its cell's polytope ("chebyshev"), or the polytope's point of least norm
-    ("minimum-norm"). softness: of the homotopy runs among the random ones. Other fields are those
-    of `LevenbergMarquardt`.
+    which each such run takes the one whose image is nearest; 1 leaves it to chance. nearby: further
+    runs for a row whose lowest minimum almost fits, from points near its lowest minima. preimage:
+    which point to give where the observation does not determine one: "any" that was found, the
+    centre of the largest ball in its cell's polytope ("chebyshev"), or the polytope's point of
+    least norm ("minimum-norm"). softness: of the homotopy runs among the random ones. Other fields
+    are those of `LevenbergMarquardt`.
 
     Work stops when the observation is reproduced to `tolerance` (relative residual) or to the
     stated noise, when the residual is what the last layer alone shows of noise, or when `agreement`
