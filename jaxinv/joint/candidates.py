@@ -33,8 +33,8 @@ def nearest_candidates(
         drawn = np.clip(np.asarray(drawn), problem.box.low, problem.box.high)
         images = _images(problem.generator, drawn)
         nearest = _nearest(
-            jnp.asarray(problem.observation, jnp.float32),
-            jnp.asarray(problem.weight, jnp.float32),
+            jnp.asarray(problem.observation),
+            jnp.asarray(problem.weight),
             images,
         )
         points[:, place] = drawn[np.asarray(nearest)]
@@ -62,7 +62,7 @@ def _nearest(
     x: Float[Array, "B n"], weight: Float[Array, "B n"], images: Float[Array, "P n"]
 ) -> Array:
     """The candidate of least sum_j w_j^2 (p_j - 2 x_j) p_j: the misfit, less what all share."""
-    square = weight**2
+    square, x = weight.astype(images.dtype) ** 2, x.astype(images.dtype)
     quadratic = jnp.matmul(square, (images**2).T, precision="highest")
     linear = jnp.matmul(square * x, images.T, precision="highest")
     misfit = quadratic - 2.0 * linear
