@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv.joint.linearization import linearize
+from jaxinv.joint.descent.linearization import linearize
 from jaxinv.linalg import cholesky
 from jaxinv.linalg.select import select
 from jaxinv.model.generator import Generator

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxinv.joint.levenberg_marquardt import (
+from jaxinv.joint.descent.levenberg_marquardt import (
     Box,
     Runs,
     Starts,
