@@ -27,9 +27,9 @@ from benchmarks.joint_success import planted
 from benchmarks.lp import programs
 from benchmarks.record import machine, write
 from benchmarks.tune_gd import inverted
-from jaxinv.joint.lanes import Engine, default_lanes
-from jaxinv.joint.levenberg_marquardt import Box, Starts
-from jaxinv.joint.starts import starting_points
+from jaxinv.joint.descent.lanes import Engine, default_lanes
+from jaxinv.joint.descent.levenberg_marquardt import Box, Starts
+from jaxinv.joint.search.starts import starting_points
 from jaxinv.layerwise.active_rows import LinearRows
 from jaxinv.layerwise.least_squares import centre
 from jaxinv.lp.problem import certify

@@ -27,7 +27,7 @@ import jaxinv
 from benchmarks.cores import child, processor
 from benchmarks.lp import programs
 from benchmarks.record import machine, write
-from jaxinv.joint import levenberg_marquardt as lm
+from jaxinv.joint.descent import levenberg_marquardt as lm
 from jaxinv.layerwise.active_rows import LinearRows
 from jaxinv.layerwise.least_squares import centre
 from jaxinv.linalg import cholesky

@@ -31,8 +31,8 @@ from benchmarks.peers_race import NETS, SHARES, Progress, Rival, raced, task
 from benchmarks.record import machine, write
 from jaxinv.call.chunk import joint_problem
 from jaxinv.call.request import Options, checked
-from jaxinv.joint.portfolio import stages
-from jaxinv.joint.state import nothing_found
+from jaxinv.joint.search.portfolio import stages
+from jaxinv.joint.search.state import nothing_found
 
 OUT = Path(__file__).parent / "results" / "peers.json"
 PACKAGES = ("torch", "optimistix", "lineax", "jaxopt", "optax", "cvxpy", "clarabel", "highspy")

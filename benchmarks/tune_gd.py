@@ -26,8 +26,8 @@ import numpy as np
 from safetensors import safe_open
 
 from benchmarks.record import RESULTS, machine, write
-from jaxinv.joint.gradient_descent import BestRun, descend, keep_best
-from jaxinv.joint.starts import starting_points
+from jaxinv.joint.descent.gradient_descent import BestRun, descend, keep_best
+from jaxinv.joint.search.starts import starting_points
 from jaxinv.model.generator import Generator
 from jaxinv.outcome.status import Status
 from jaxinv.settings import GradientDescent

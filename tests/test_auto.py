@@ -6,7 +6,7 @@ from scipy.optimize import linprog
 
 import jaxinv
 from jaxinv import Status
-from jaxinv.joint.preimage import cell_polytope
+from jaxinv.joint.endings.preimage import cell_polytope
 
 
 def recovery_error(found, latent):

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import optax
 import pytest
 
-from jaxinv.joint.gradient_descent import _NAMED, _best_run, gradient_descent
-from jaxinv.joint.starts import starting_points
+from jaxinv.joint.descent.gradient_descent import _NAMED, _best_run, gradient_descent
+from jaxinv.joint.search.starts import starting_points
 from jaxinv.model.generator import Generator
 from jaxinv.outcome.inversion import Inversion
 from jaxinv.outcome.status import Status

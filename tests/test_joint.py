@@ -7,7 +7,7 @@ from scipy.optimize import least_squares
 
 import jaxinv
 from jaxinv import Status
-from jaxinv.joint.linearization import linearize
+from jaxinv.joint.descent.linearization import linearize
 from jaxinv.model.activation import SQUASHES
 
 

@@ -8,9 +8,9 @@ from scipy.optimize import least_squares
 
 import jaxinv
 from jaxinv import Ending, Start, Status
-from jaxinv.joint.gauss_newton import gauss_newton
-from jaxinv.joint.lack_of_fit import _freedom, noise_losses, outer_noise
-from jaxinv.joint.unrolled import unrolled
+from jaxinv.joint.descent.gauss_newton import gauss_newton
+from jaxinv.joint.search.lack_of_fit import _freedom, noise_losses, outer_noise
+from jaxinv.joint.search.unrolled import unrolled
 from jaxinv.layerwise.active_rows import linear_rows
 
 LEAKY = jaxinv.Generator.random((6, 40, 200), seed=1, activation="leaky_relu:0.3")
@@ -157,7 +157,7 @@ def test_settled_rows_are_as_good_as_the_usual_search(generator, monkeypatch):
     assert (np.asarray(found.search.start)[settled] == Start.LAYERWISE).all()
     assert (np.asarray(found.search.runs)[settled] == 1).all()
     assert (np.asarray(found.status) == Status.SOLVED).all()
-    monkeypatch.setattr("jaxinv.joint.portfolio.unrolling_pays", lambda generator: False)
+    monkeypatch.setattr("jaxinv.joint.search.portfolio.unrolling_pays", lambda generator: False)
     usual = jaxinv.invert(generator, x)
     error, known = (
         np.linalg.norm(np.asarray(r.latent) - latent, axis=1)[settled] for r in (found, usual)

@@ -6,9 +6,9 @@ import numpy as np
 
 import jaxinv
 from jaxinv import Start, Status
-from jaxinv.joint.peeling import peel
-from jaxinv.joint.portfolio import waves
-from jaxinv.joint.starts import starting_points
+from jaxinv.joint.search.peeling import peel
+from jaxinv.joint.search.portfolio import waves
+from jaxinv.joint.search.starts import starting_points
 from jaxinv.layerwise.active_rows import linear_rows
 from jaxinv.layerwise.least_squares import centre
 

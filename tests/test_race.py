@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxinv
-from jaxinv.joint.linearization import linearize
+from jaxinv.joint.descent.linearization import linearize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 

@@ -6,7 +6,8 @@ import pytest
 
 import jaxinv
 from jaxinv import Status
-from jaxinv.joint import lanes, portfolio, unrolled
+from jaxinv.joint.descent import lanes
+from jaxinv.joint.search import portfolio, unrolled
 
 
 def net(*activations, seed=0):

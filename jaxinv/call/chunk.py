@@ -8,10 +8,10 @@ from jaxtyping import Float, Int
 from jaxinv.call.request import Request
 from jaxinv.call.runners import runner
 from jaxinv.joint.answer import refined
+from jaxinv.joint.descent.levenberg_marquardt import Box
+from jaxinv.joint.endings.robust import robust_ending
 from jaxinv.joint.finish import Provisional, finished
-from jaxinv.joint.levenberg_marquardt import Box
 from jaxinv.joint.problem import Problem
-from jaxinv.joint.robust import robust_ending
 from jaxinv.linalg.norms import row_norms
 from jaxinv.outcome.inversion import Inversion, take_rows
 from jaxinv.settings import Auto, LevenbergMarquardt

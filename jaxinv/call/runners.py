@@ -9,11 +9,11 @@ import numpy as np
 
 from jaxinv.call.request import Request
 from jaxinv.joint.answer import answer
+from jaxinv.joint.descent.gradient_descent import descended
+from jaxinv.joint.endings.preimage import chosen_preimage
 from jaxinv.joint.finish import Provisional
-from jaxinv.joint.gradient_descent import descended
-from jaxinv.joint.portfolio import portfolio, restarts
-from jaxinv.joint.preimage import chosen_preimage
 from jaxinv.joint.problem import Problem
+from jaxinv.joint.search.portfolio import portfolio, restarts
 from jaxinv.layerwise.sweep import sweep
 from jaxinv.linalg.norms import row_norms
 from jaxinv.model.generator import Generator

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinv.joint.finish import BY_RANK, Provisional, moved
-from jaxinv.joint.portfolio import from_latents
 from jaxinv.joint.problem import Problem
-from jaxinv.joint.state import Search
+from jaxinv.joint.search.portfolio import from_latents
+from jaxinv.joint.search.state import Search
 from jaxinv.outcome.search_report import Ending, SearchReport
 from jaxinv.outcome.status import Status
 from jaxinv.settings import LevenbergMarquardt

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxinv.joint.lanes import Engine, default_lanes
-from jaxinv.joint.levenberg_marquardt import Box
+from jaxinv.joint.descent.lanes import Engine, default_lanes
+from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.model.decoder import Decoder
 
 

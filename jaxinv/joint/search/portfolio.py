@@ -15,16 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxinv.joint import unrolled
-from jaxinv.joint.candidates import nearest_candidates
-from jaxinv.joint.gauss_newton import gauss_newton
-from jaxinv.joint.lack_of_fit import noise_losses
-from jaxinv.joint.lanes import Engine
-from jaxinv.joint.levenberg_marquardt import Runs, Starts
-from jaxinv.joint.peeling import operations, peel
+from jaxinv.joint.descent.gauss_newton import gauss_newton
+from jaxinv.joint.descent.lanes import Engine
+from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.problem import Problem, engine_of
-from jaxinv.joint.starts import starting_points
-from jaxinv.joint.state import (
+from jaxinv.joint.search import unrolled
+from jaxinv.joint.search.candidates import nearest_candidates
+from jaxinv.joint.search.lack_of_fit import noise_losses
+from jaxinv.joint.search.peeling import operations, peel
+from jaxinv.joint.search.starts import starting_points
+from jaxinv.joint.search.state import (
     Search,
     kept,
     learnt,

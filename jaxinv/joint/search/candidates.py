@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxinv.joint.problem import Problem
-from jaxinv.joint.starts import starting_points
+from jaxinv.joint.search.starts import starting_points
 from jaxinv.model.decoder import Decoder
 
 STREAM = 1 << 24  # number of the first random point of the first run, in a stream of their own

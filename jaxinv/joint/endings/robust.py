@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxinv.joint.descent.levenberg_marquardt import Starts
 from jaxinv.joint.finish import Provisional, moved
-from jaxinv.joint.levenberg_marquardt import Starts
 from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified

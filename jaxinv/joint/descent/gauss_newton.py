@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxinv.joint.levenberg_marquardt import Box, unit_diagonal
+from jaxinv.joint.descent.levenberg_marquardt import Box, unit_diagonal
 from jaxinv.linalg import cholesky
 from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxinv.joint.lack_of_fit import OuterNoise, outer_noise
-from jaxinv.joint.peeling import ROUNDING
+from jaxinv.joint.search.lack_of_fit import OuterNoise, outer_noise
+from jaxinv.joint.search.peeling import ROUNDING
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import quick_centre
 from jaxinv.linalg.norms import row_norms

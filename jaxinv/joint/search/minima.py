@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxinv.joint.levenberg_marquardt import Runs
+from jaxinv.joint.descent.levenberg_marquardt import Runs
 from jaxinv.outcome.search_report import Start
 
 SAME_MINIMUM = 1e-3  # relative loss: a shift of the latent far below the noise that explains it

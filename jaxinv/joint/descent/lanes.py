@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxinv.joint.gauss_newton import chord_ending
-from jaxinv.joint.levenberg_marquardt import (
+from jaxinv.joint.descent.gauss_newton import chord_ending
+from jaxinv.joint.descent.levenberg_marquardt import (
     Box,
     Runs,
     Starts,

@@ -23,7 +23,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv.joint.linearization import linearize
+from jaxinv.joint.descent.linearization import linearize
 from jaxinv.linalg import cholesky
 from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder

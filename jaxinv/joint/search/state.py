@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxinv.joint.facts import ROUNDED, Facts, facts
-from jaxinv.joint.lanes import Engine
-from jaxinv.joint.levenberg_marquardt import Runs, Starts
-from jaxinv.joint.minima import Minima, Tally, no_minima, settled_at, with_runs
+from jaxinv.joint.descent.lanes import Engine
+from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.problem import Problem
+from jaxinv.joint.search.facts import ROUNDED, Facts, facts
+from jaxinv.joint.search.minima import Minima, Tally, no_minima, settled_at, with_runs
 from jaxinv.outcome.search_report import Start
 
 SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two

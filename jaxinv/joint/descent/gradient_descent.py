@@ -10,10 +10,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.joint.finish import Provisional, finished
-from jaxinv.joint.levenberg_marquardt import Box
 from jaxinv.joint.problem import Problem
-from jaxinv.joint.starts import starting_points
+from jaxinv.joint.search.starts import starting_points
 from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
 from jaxinv.outcome.inversion import Inversion

@@ -1,0 +1,1 @@
+"""Runs from a starting point downhill: Levenberg-Marquardt, Gauss-Newton, gradient descent."""

@@ -1,0 +1,1 @@
+"""Where runs start, which are made for which observation, and what their minima say."""
