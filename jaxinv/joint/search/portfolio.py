@@ -64,8 +64,9 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
         search = _from_unrolling(problem, search, engine)
         yield search
     relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
-    # A start that is chosen is better than most: it goes unsoftened first.
-    softness = (0.0, method.softness if relu else 0.0)
+    soft = method.softness if relu else 0.0
+    # A start that is chosen goes unsoftened first through convolutions, whose kinks lie close.
+    softness = (soft, 0.0) if problem.generator.is_dense else (0.0, soft)
     # Where a layer-wise start costs more than a run from anywhere, runs come first.
     peel_at = 0 if peeling_pays(problem.generator) else PEEL_AFTER
     for start, wave in waves(method.runs, method.nearby):
