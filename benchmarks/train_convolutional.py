@@ -40,6 +40,7 @@ from benchmarks.mnist import load_mnist, write_atomically
 
 RUNS = Path("runs/conv")
 SIDE = 7  # of the first image; every further layer doubles it
+SLOPE = 0.2  # of D's hidden units
 AVERAGING = 0.999  # of the DCGAN's weights, about two epochs' memory
 MOMENTS = 20_000  # codes on which they are measured
 
@@ -48,8 +49,8 @@ MOMENTS = 20_000  # codes on which they are measured
 class Recipe:
     """Latent size, dense widths before the first image, channels of the images, and the training.
 
-    output: the last activation, which also says the family. critic: channels of the encoder or of
-    D. digit: t above.
+    output: the last activation, which also says the family. critic: widths of the encoder,
+    or channels of D. digit: t above.
     """
 
     latent: int
@@ -64,8 +65,8 @@ class Recipe:
 
 
 RECIPES = {
-    "mnist-conv-vae-16": Recipe(16, (128,), (32, 16, 1), "sigmoid", (32, 64), 30, 200, 2e-3),
-    "mnist-dcgan-64": Recipe(64, (), (64, 32, 1), "tanh", (16, 32), 24, 100, 2e-4, digit=0.9),
+    "mnist-conv-vae-16": Recipe(16, (128,), (32, 16, 1), "sigmoid", (400, 400), 20, 200, 2e-3),
+    "mnist-dcgan-64": Recipe(64, (), (64, 32, 1), "tanh", (16, 32), 14, 100, 2e-4, digit=0.9),
 }
 
 
@@ -97,19 +98,27 @@ def new_dcgan(recipe: Recipe) -> nn.Sequential:
     return nn.Sequential(*parts, nn.Tanh()).apply(small)
 
 
-def new_critic(channels: tuple[int, int], outputs: int, normalised: bool) -> nn.Sequential:
-    """The other player: the VAE's encoder (mean and log standard deviation), or the DCGAN's D."""
-    (first, second), slope = channels, 0.2 if normalised else 0.0
+def new_encoder(recipe: Recipe) -> nn.Sequential:
+    """Mean and log standard deviation of q(z|x); dense, at half the time of convolutions."""
+    parts: list[nn.Module] = [nn.Flatten()]
+    for width_in, width in pairwise((16 * SIDE**2, *recipe.critic)):
+        parts += [nn.Linear(width_in, width), nn.ReLU()]
+    return nn.Sequential(*parts, nn.Linear(recipe.critic[-1], 2 * recipe.latent))
+
+
+def new_discriminator(recipe: Recipe) -> nn.Sequential:
+    """The logit that an image is a digit."""
+    first, second = recipe.critic
     net = nn.Sequential(
         nn.Conv2d(1, first, 4, stride=2, padding=1),
-        nn.LeakyReLU(slope),
-        nn.Conv2d(first, second, 4, stride=2, padding=1, bias=not normalised),
-        nn.BatchNorm2d(second) if normalised else nn.Identity(),
-        nn.LeakyReLU(slope),
+        nn.LeakyReLU(SLOPE),
+        nn.Conv2d(first, second, 4, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(second),
+        nn.LeakyReLU(SLOPE),
         nn.Flatten(),
-        nn.Linear(second * SIDE**2, outputs),
+        nn.Linear(second * SIDE**2, 1),
     )
-    return net.apply(small) if normalised else net
+    return net.apply(small)
 
 
 def small(part: nn.Module) -> None:
@@ -135,7 +144,7 @@ def bound(encoder: nn.Module, decoder: nn.Module, x: Tensor) -> tuple[Tensor, Te
 
 def train_vae(recipe: Recipe, images: Tensor, epochs: int) -> tuple[nn.Module, nn.Sequential]:
     """Encoder and decoder; Adam's rate warms up for an epoch and decays as a cosine."""
-    encoder, decoder = new_critic(recipe.critic, 2 * recipe.latent, False), new_decoder(recipe)
+    encoder, decoder = new_encoder(recipe), new_decoder(recipe)
     steps = len(images) // recipe.batch
     optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], recipe.rate)
 
@@ -161,7 +170,7 @@ def train_vae(recipe: Recipe, images: Tensor, epochs: int) -> tuple[nn.Module, n
 
 def train_dcgan(recipe: Recipe, images: Tensor, epochs: int) -> nn.Sequential:
     """The averaged generator, with batch normalisation's moments measured for it."""
-    generator, judge = new_dcgan(recipe), new_critic(recipe.critic, 1, True)
+    generator, judge = new_dcgan(recipe), new_discriminator(recipe)
     average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING))
     adam_g, adam_d = (
         torch.optim.Adam(net.parameters(), recipe.rate, betas=(0.5, 0.999))
@@ -232,12 +241,12 @@ def save(name: str, epochs: int, seed: int, mnist: Path | None, out: Path) -> di
     train, test = (torch.as_tensor(images)[:, None] for images in (data.train, data.test))
     torch.manual_seed(seed)
     rows = {"data": f"MNIST training images ({len(train):,}); {data.note}"}
-    critic = f"convolutions of {recipe.critic[0]} and {recipe.critic[1]} channels, kernel 4 x 4, "
     if recipe.output == "sigmoid":
         kind = "Decoder of a convolutional variational autoencoder of MNIST digits"
         encoder, net = train_vae(recipe, train, epochs)
+        widths = "-".join(map(str, (data.train[0].size, *recipe.critic)))
         rows |= {
-            "encoder": f"{critic}stride 2, ReLU, and a dense layer; thrown away",
+            "encoder": f"{widths}-2x{recipe.latent}, ReLU, thrown away",
             "loss": "sum of binary cross-entropies + KL to N(0, I), in nats; pixels binarised at "
             "random anew each epoch",
             "optimizer": f"Adam, batch {recipe.batch}, one epoch of warm-up to {recipe.rate:g}, "
@@ -248,7 +257,8 @@ def save(name: str, epochs: int, seed: int, mnist: Path | None, out: Path) -> di
         kind = "Generator of a deep convolutional GAN of MNIST digits"
         net = train_dcgan(recipe, train, epochs)
         rows |= {
-            "discriminator": f"{critic}stride 2, LeakyReLU(0.2), and a dense layer; thrown away",
+            "discriminator": f"convolutions of {recipe.critic[0]} and {recipe.critic[1]} channels, "
+            f"kernel 4 x 4, stride 2, LeakyReLU({SLOPE:g}), and a dense layer; thrown away",
             "loss": f"non-saturating, digits labelled {recipe.digit:g}",
             "optimizer": f"Adam, batch {recipe.batch}, rate {recipe.rate:g}, beta_1 0.5",
             "after training": f"weights averaged, {AVERAGING:g} a step; batch normalisation folded",
