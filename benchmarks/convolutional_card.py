@@ -15,17 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.convolutional_layers import Layer, forward
+from benchmarks.convolutional_layers import Layer, draws, forward
 
 CODES = 200  # at which the Jacobian is examined
 THRESHOLD = 1e-4  # of sigma_min / sigma_max: below, float32 says little about the code
 SAMPLES = 10_000
-
-
-def draws(layers: list[Layer], count: int, seed: int) -> Tensor:
-    """Codes of N(0, I), (count, k), in float64."""
-    latent = layers[0].input_shape[0]
-    return torch.as_tensor(np.random.default_rng(seed).standard_normal((count, latent)))
 
 
 def ink(layers: list[Layer], count: int, seed: int) -> Tensor:

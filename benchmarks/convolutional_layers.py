@@ -7,12 +7,18 @@ With a normalised channel's running mean m, variance v, scale gamma and shift be
 in the layer before, channel by channel.
 """
 
+import io
+import json
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from benchmarks.mnist import write_atomically
 
 
 @dataclass(frozen=True)
@@ -89,3 +95,23 @@ def forward(layers: list[Layer], z: Tensor) -> Tensor:
             z = functional.conv_transpose2d(z, weight, bias, *steps)
         z = getattr(torch, layer.activation)(z)
     return z.flatten(1)
+
+
+def draws(layers: list[Layer], count: int, seed: int) -> Tensor:
+    """Codes of N(0, I), (count, k), in float64."""
+    latent = layers[0].input_shape[0]
+    return torch.as_tensor(np.random.default_rng(seed).standard_normal((count, latent)))
+
+
+def write(name: str, layers: list[Layer], out: Path) -> None:
+    """The file of the net: W0, b0, W1, ..., their meaning, and three codes with their images."""
+    arrays: dict[str, Any] = {}
+    for i, layer in enumerate(layers):
+        arrays |= {f"W{i}": layer.weight, f"b{i}": layer.bias}
+    fields = ("kind", "stride", "padding", "output_padding", "input_shape", "activation")
+    arrays["meta"] = json.dumps([{key: getattr(layer, key) for key in fields} for layer in layers])
+    arrays["z_ref"] = draws(layers, 3, 3)
+    arrays["x_ref"] = forward(layers, arrays["z_ref"])
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_atomically(out / f"{name}.npz", content.getvalue())

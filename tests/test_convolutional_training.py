@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import convolutional_card as cards
 from benchmarks import train_convolutional
-from benchmarks.convolutional_layers import folded, forward
+from benchmarks.convolutional_layers import draws, folded, forward
 
 # torch.func compiles its derivatives with what torch itself has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
@@ -49,7 +49,7 @@ def transposed_convolution(x, layer):
 def test_folded_layers_are_the_net_and_transposed_convolutions(name):
     recipe, net = net_of(name)
     layers = folded(net, recipe.output)
-    z = cards.draws(layers, 5, 0)
+    z = draws(layers, 5, 0)
     with torch.no_grad():
         expected = net.double()(z)
     if recipe.output == "sigmoid":
@@ -73,11 +73,23 @@ def test_the_jacobians_ratio_is_that_of_finite_differences(name, monkeypatch):
     monkeypatch.setattr(cards, "CODES", 1)
     recipe, net = net_of(name)
     layers = folded(net, recipe.output)
-    z, step = cards.draws(layers, 1, 2), 1e-6
+    z, step = draws(layers, 1, 2), 1e-6
     moved = step * torch.eye(z.shape[1], dtype=z.dtype)
     jacobian = (forward(layers, z + moved) - forward(layers, z - moved)) / (2 * step)
     sigma = np.linalg.svd(jacobian.numpy(), compute_uv=False)
     np.testing.assert_allclose(cards.jacobian_ratios(layers), [sigma[-1] / sigma[0]], rtol=1e-4)
+
+
+def test_dead_latents_are_left_at_zero():
+    recipe, net = net_of("mnist-conv-vae-13")
+    alive = torch.arange(recipe.latent) % 5 != 0
+    fewer = train_convolutional.kept(net, alive)
+    z = draws(folded(fewer, "sigmoid"), 4, 0).float()
+    whole = torch.zeros(4, recipe.latent)
+    whole[:, alive] = z
+    np.testing.assert_allclose(fewer(z).detach(), net(whole).detach(), atol=1e-5)
+    with pytest.raises(ValueError, match="train for more epochs"):
+        train_convolutional.kept(net, alive & ~alive)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,6 +100,7 @@ def test_the_command_writes_the_same_net_twice(name, tmp_path, monkeypatch):
     monkeypatch.setattr(cards, "CODES", 2)
     monkeypatch.setattr(cards, "SAMPLES", 200)
     monkeypatch.setattr(train_convolutional, "MOMENTS", 2000)
+    monkeypatch.setattr(train_convolutional, "DEAD", 0.0)  # noise teaches no latent anything
     written = []
     threads = torch.get_num_threads()
     for out in (tmp_path / "one", tmp_path / "two"):
