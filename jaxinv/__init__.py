@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxinv.certify.uncertainty import Confidence, confidence
     from jaxinv.formats import load_generator, save_generator, shipped_generators
     from jaxinv.model.activation import Activation
+    from jaxinv.model.function import FunctionGenerator
     from jaxinv.model.generator import Generator
     from jaxinv.model.layer import Layer
     from jaxinv.outcome.inversion import Inversion, LayerReport
@@ -46,6 +47,7 @@ _HOME = {
     "CvxpySolver": "settings",
     "Ending": "outcome.search_report",
     "Exact": "settings",
+    "FunctionGenerator": "model.function",
     "Generator": "model.generator",
     "GradientDescent": "settings",
     "Identifiability": "certify.identifiability",
@@ -79,6 +81,7 @@ __all__ = [
     "CvxpySolver",
     "Ending",
     "Exact",
+    "FunctionGenerator",
     "Generator",
     "GradientDescent",
     "Identifiability",

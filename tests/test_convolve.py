@@ -22,6 +22,7 @@ CASES = {
     "2d dilated": (4, 4, (7, 7), (3, 3), (2, 3), (2, 1), (0, 1), (2, 2), 1),
     "2d depthwise": (4, 4, (6, 6), (3, 3), (1, 1), (1, 1), (0, 0), (1, 1), 4),
     "2d one pixel": (4, 6, (1, 1), (4, 4), (1, 1), (0, 0), (0, 0), (1, 1), 1),
+    "3d ungrouped": (2, 3, (4, 3, 5), (2, 3, 4), (2, 1, 3), (1, 1, 1), (1, 0, 2), (1, 1, 1), 1),
     "3d": (2, 4, (4, 3, 5), (2, 3, 4), (2, 1, 3), (1, 1, 1), (1, 0, 2), (1, 1, 1), 2),
 }
 
@@ -52,9 +53,8 @@ def test_transposed_convolution_is_pytorchs(case, rule):
         *settings, groups, dilation,
     )  # fmt: skip
     with jax.enable_x64(True):
-        found = getattr(convolve, f"transposed_by_{rule}")(
-            jnp.asarray(x), jnp.asarray(kernel), *settings, dilation, groups
-        )
+        apply = getattr(convolve, f"transposed_by_{rule}")
+        found = jax.jit(lambda x, kernel: apply(x, kernel, *settings, dilation, groups))(x, kernel)
     close(found, expected)
 
 
@@ -68,8 +68,9 @@ def test_convolution_is_pytorchs(case, rule):
         stride, padding, dilation, groups,
     )  # fmt: skip
     with jax.enable_x64(True):
-        found = getattr(convolve, f"convolution_by_{rule}")(
-            jnp.asarray(x), jnp.asarray(kernel), stride, padding, dilation, groups
+        apply = getattr(convolve, f"convolution_by_{rule}")
+        found = jax.jit(lambda x, kernel: apply(x, kernel, stride, padding, dilation, groups))(
+            x, kernel
         )
     close(found, expected)
 
@@ -94,7 +95,8 @@ def test_any_leading_axes_and_either_precision():
     close(one, np.asarray(many), 1e-5)
 
 
-@pytest.mark.parametrize("case", ["2d", "2d stride 1", "2d unequal", "3d"])
+# Not "3d": XLA's simplifier aborts the process on its own grouped pullback with unequal strides.
+@pytest.mark.parametrize("case", ["2d", "2d stride 1", "2d unequal", "3d ungrouped"])
 def test_pullback_and_pushes_are_those_of_xla(case):
     """Under vmap, jvp and vjp, which is how a Jacobian uses them."""
     c, o, space, taps, *settings, dilation, groups = CASES[case]
@@ -113,12 +115,14 @@ def test_pullback_and_pushes_are_those_of_xla(case):
             )
             for rule in RULES
         }
-        for f, g in zip(maps["product"], maps["xla"], strict=True):
-            tangents = jnp.asarray(drawn(3, 5, *x.shape))
-            pushed, expected = (
-                jax.vmap(lambda t, h=h: jax.jvp(h, (x,), (t,))[1])(tangents) for h in (f, g)
-            )
-            close(pushed, np.asarray(expected))
-            cotangent = jnp.asarray(drawn(4, *f(x).shape))
-            back, expected = (jax.vjp(h, x)[1](cotangent)[0] for h in (f, g))
-            close(back, np.asarray(expected))
+        tangents = jnp.asarray(drawn(3, 5, *x.shape))
+        for pair in zip(maps["product"], maps["xla"], strict=True):
+            cotangent = jnp.asarray(drawn(4, *jax.eval_shape(pair[0], x).shape))
+
+            def both_ways(x, h, cotangent=cotangent):
+                pushed = jax.vmap(lambda t: jax.jvp(h, (x,), (t,))[1])(tangents)
+                return pushed, jax.vjp(h, x)[1](cotangent)[0]
+
+            found, expected = (jax.jit(both_ways, static_argnums=1)(x, h) for h in pair)
+            close(found[0], np.asarray(expected[0]))
+            close(found[1], np.asarray(expected[1]))
