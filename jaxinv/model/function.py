@@ -143,7 +143,7 @@ class FunctionGenerator:
         if z.ndim == 1:
             return self._one(z)
         rows = jax.vmap(self._one)(z.reshape(-1, z.shape[-1]))
-        return rows.reshape(*z.shape[:-1], -1)
+        return rows.reshape(*z.shape[:-1], self.observation_size)
 
     def linearized(self, z: Float[Array, "B k"], precision: DTypeLike) -> Linearization:
         """G(z) in the precision of z, and J there in `precision`, from k pushes a latent.
@@ -221,8 +221,8 @@ def _check_values(generator: FunctionGenerator) -> None:
             value, pushed = jax.device_get(_pushed(generator, z, direction))
         except Exception as error:  # whatever the primitives of f raise
             raise ValueError(
-                f"f cannot be differentiated: {_first_line(error)}; use operations that JAX can "
-                "push derivatives through, or give them a jax.custom_jvp"
+                f"f cannot be differentiated for a batch of latents: {_first_line(error)}; use "
+                "operations that JAX can push derivatives through, or give them a jax.custom_jvp"
             ) from error
     if not jnp.isfinite(value).all(axis=1).any():
         raise ValueError(
