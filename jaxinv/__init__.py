@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxinv.certify.uncertainty import Confidence, confidence
     from jaxinv.formats import load_generator, save_generator, shipped_generators
     from jaxinv.model.activation import Activation
+    from jaxinv.model.function import FunctionGenerator
     from jaxinv.model.generator import Generator
     from jaxinv.model.layer import Layer
     from jaxinv.model.linear.convolution import Convolution, TransposedConvolution
@@ -49,6 +50,7 @@ _HOME = {
     "CvxpySolver": "settings",
     "Ending": "outcome.search_report",
     "Exact": "settings",
+    "FunctionGenerator": "model.function",
     "Generator": "model.generator",
     "GradientDescent": "settings",
     "Identifiability": "certify.identifiability",
@@ -85,6 +87,7 @@ __all__ = [
     "CvxpySolver",
     "Ending",
     "Exact",
+    "FunctionGenerator",
     "Generator",
     "GradientDescent",
     "Identifiability",

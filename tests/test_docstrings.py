@@ -19,7 +19,11 @@ import jaxinv.settings
 MODULES = (jaxinv, jaxinv.certify, jaxinv.hardness)
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 # Examples that read a format whose library is an extra.
-EXTRAS = {"jaxinv.Generator.from_torch": "torch", "jaxinv.Generator.from_onnx": "onnx"}
+EXTRAS = {
+    "jaxinv.Generator.from_torch": "torch",
+    "jaxinv.FunctionGenerator.from_torch": "torch",
+    "jaxinv.Generator.from_onnx": "onnx",
+}
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 

@@ -7,12 +7,16 @@ Maps that no activation separates become their product; convolutions become matr
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxinv.model.activation import Activation
+from jaxinv.model.function import FunctionGenerator
 from jaxinv.model.generator import Generator
+
+Read = TypeVar("Read", Generator, FunctionGenerator)
 
 # Entries of one matrix: 268 MB in float64.
 LARGEST_MATRIX = 1 << 25
@@ -174,15 +178,21 @@ def leaky(what: str, slope: float) -> str:
     return str(Activation("leaky_relu", slope))
 
 
+def parity_codes(latent_size: int) -> Float[np.ndarray, "17 k"]:
+    """z = 0 and 16 codes z ~ N(0, I), by which an import is judged."""
+    latent = np.random.default_rng(0).standard_normal((17, latent_size))
+    latent[0] = 0.0
+    return latent
+
+
 def check_parity(
-    source: str, generator: Generator, reference: Callable[[np.ndarray], np.ndarray]
-) -> Generator:
+    source: str, generator: Read, reference: Callable[[np.ndarray], np.ndarray]
+) -> Read:
     """Return the generator if it reproduces the source's own forward pass, in float64, to 1e-6.
 
-    max |G(z) - reference(z)| <= 1e-6 max |reference(z)| over 16 codes z ~ N(0, I) and z = 0.
+    max |G(z) - reference(z)| <= 1e-6 max |reference(z)| over the codes of `parity_codes`.
     """
-    latent = np.random.default_rng(0).standard_normal((17, generator.latent_size))
-    latent[0] = 0.0
+    latent = parity_codes(generator.latent_size)
     expected = np.asarray(reference(latent), np.float64).reshape(17, -1)
     found = np.asarray(generator(latent))
     if expected.shape != found.shape:
@@ -192,7 +202,7 @@ def check_parity(
     if not error <= 1e-6 * scale:
         raise ValueError(
             f"{source}: the generator read from it differs from its own forward pass by "
-            f"{error:.3g} (values up to {scale:.3g}); it does something its layers do not tell"
+            f"{error:.3g} (values up to {scale:.3g}); it does something that was not read"
         )
     return generator
 
