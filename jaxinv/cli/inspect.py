@@ -10,8 +10,8 @@ from jaxinv.model.layer import Layer
 NOISELESS, NOISY = 2.1, 5.0  # the paper's expansion factors for ReLU layers
 
 
-def run(generator_name: str, console: Console) -> None:
-    generator = load_generator(generator_name)
+def run(source: tuple[str, list[str] | None, str], console: Console) -> None:
+    generator = load_generator(*source)
     table = Table(
         title=f"{generator_name}: {generator.latent_size} -> {generator.observation_size}"
     )
