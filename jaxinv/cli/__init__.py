@@ -13,8 +13,11 @@ from jaxinv.cli.options import (
     ClusterOption,
     DevicesOption,
     IntervalOption,
+    LayersOption,
     MemoryOption,
+    PrefixOption,
     WorkersOption,
+    spelled,
 )
 
 SOME_FAILED, BAD_INPUT = 1, 2
@@ -55,9 +58,8 @@ def invert(
     method: Annotated[str, typer.Option(help="auto, lm, exact, linf, l1, relaxed or gd.")] = "auto",
     noise: Annotated[float | None, typer.Option(min=0.0, help="Noise level per entry.")] = None,
     mask: Annotated[Path | None, typer.Option(help="Booleans (n,) or (B, n), True: seen.")] = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Layers of a bare state dict, as in relu,relu,sigmoid.")
-    ] = None,
+    layers: LayersOption = None,
+    prefix: PrefixOption = "",
     dataset: Annotated[str | None, typer.Option(help="Array inside .npz, .h5 or .zarr.")] = None,
     pixels: Annotated[
         str, typer.Option(help="Images to [0, 1] (unit), [-1, 1] (signed).")
@@ -75,30 +77,32 @@ def invert(
 ) -> None:
     """Find the latent code of every row of OBSERVATIONS; into a directory, as a job that can be
     interrupted and resumed."""
-    names = layers.split(",") if layers else None
+    source = (generator, spelled(layers), prefix)
     if out.suffix == ".npz":
         from jaxinv.cli.invert import run
 
         if workers or cluster or devices or shard_rows:
             raise ValueError("--workers, --cluster, --devices and --shard-rows need a directory")
         question = (method, noise, mask, dataset, pixels, seed)
-        failed = run(generator, names, observations, out, question, chunk, Console(stderr=True))
+        failed = run(source, observations, out, question, chunk, Console(stderr=True))
         raise typer.Exit(SOME_FAILED if failed else 0)
     from jaxinv.cli.job import Machines, begin
 
     machines = Machines(chunk, memory, devices, workers, cluster, interval)
     question = (method, noise, mask, dataset, pixels, seed)
-    raise typer.Exit(begin(generator, names, observations, out, question, shard_rows, machines))
+    raise typer.Exit(begin(source, observations, out, question, shard_rows, machines))
 
 
 @app.command()
 def inspect(
     generator: Annotated[str, typer.Argument(help="A file, or a shipped generator's name.")],
+    layers: LayersOption = None,
+    prefix: PrefixOption = "",
 ) -> None:
     """Show a generator's layers and what inversion can be expected to do with it."""
     from jaxinv.cli.inspect import run
 
-    run(generator, Console())
+    run((generator, spelled(layers), prefix), Console())
 
 
 @app.command()

@@ -1,39 +1,40 @@
-"""`jaxinv inspect`: a generator's layers, and what layer-wise inversion can expect of each."""
+"""`jaxinv inspect`: a generator's layers, and what inversion can expect of each and of all."""
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from jaxinv.formats import load_generator
-from jaxinv.model.layer import Layer
+from jaxinv.model.generator import Generator
+from jaxinv.model.layer import Layer, kind
 
 NOISELESS, NOISY = 2.1, 5.0  # the paper's expansion factors for ReLU layers
+LARGEST_MATRIX = 1 << 22  # entries up to which a layer's singular values are taken
+CODES = 8
+SINGULAR = 1e-10  # of the largest singular value
 
 
-def run(generator_name: str, console: Console) -> None:
-    generator = load_generator(generator_name)
-    table = Table(
-        title=f"{generator_name}: {generator.latent_size} -> {generator.observation_size}"
-    )
-    for heading in ("layer", "shape", "activation", "bias", "expansion", "rank", "condition"):
-        table.add_column(heading, justify="left" if heading == "activation" else "right")
+def run(source: tuple[str, list[str] | None, str], console: Console) -> None:
+    """Load the generator of this name, layers and prefix, and print what can be said of it."""
+    generator = load_generator(*source)
+    table = Table(title=f"{source[0]}: {generator.latent_size} -> {generator.observation_size}")
+    for heading in ("layer", "map", "shape", "activation", "bias", "expansion", "rank", "cond."):
+        table.add_column(heading, justify="left" if heading in ("map", "activation") else "right")
     expectations: list[str] = []
     for number, layer in enumerate(generator.layers, start=1):
-        singular = np.linalg.svd(np.asarray(layer.weight), compute_uv=False)
-        rank = int((singular > 1e-10 * singular[0]).sum())
-        full = rank == layer.width_in
+        full, figures = singular_values(layer)
         table.add_row(
             str(number),
-            f"{layer.width} x {layer.width_in}",
+            kind(layer.linear),
+            shape(layer),
             str(layer.activation),
             "yes" if np.asarray(layer.bias).any() else "no",
             f"{layer.expansion:.2f}",
-            "full" if full else f"{rank} of {layer.width_in}",
-            f"{singular[0] / singular[-1]:.3g}" if full else "singular",
+            *figures,
         )
         expectations.append(f"Layer {number}: {expectation(layer, full)}.")
     console.print(table)
-    for line in expectations:
+    for line in (*expectations, jointly(generator)):
         console.print(line, highlight=False)
     console.print(
         f"Expansion n_i / n_(i-1): the paper asks ReLU layers for {NOISELESS} without noise "
@@ -42,8 +43,51 @@ def run(generator_name: str, console: Console) -> None:
     )
 
 
-def expectation(layer: Layer, full_rank: bool) -> str:
+def shape(layer: Layer) -> str:
+    """A matrix's shape, or that of the images which a map makes."""
+    if layer.is_dense:
+        return f"{layer.width} x {layer.width_in}"
+    return "x".join(map(str, layer.linear.output_shape))
+
+
+def singular_values(layer: Layer) -> tuple[bool | None, tuple[str, str]]:
+    """Whether W has full column rank, None where W is too large to tell; rank and condition."""
+    if layer.width * layer.width_in > LARGEST_MATRIX and not layer.is_dense:
+        return None, ("-", "-")
+    singular = np.linalg.svd(np.asarray(layer.weight), compute_uv=False)
+    rank = int((singular > SINGULAR * singular[0]).sum())
+    if rank < layer.width_in:
+        return False, (f"{rank} of {layer.width_in}", "singular")
+    return True, ("full", f"{singular[0] / singular[-1]:.3g}")
+
+
+def jointly(generator: Generator) -> str:
+    """What the Jacobian at random codes says of inverting all layers at once."""
+    latent = np.random.default_rng(0).standard_normal((CODES, generator.latent_size))
+    singular = np.linalg.svd(np.asarray(generator.jacobian(latent)), compute_uv=False)
+    ranks = (singular > SINGULAR * singular[:, :1]).sum(1)
+    full = int((ranks == generator.latent_size).sum())
+    if not full:
+        return (
+            f"All layers at once: at {CODES} codes of N(0, I) the image leaves "
+            f"{generator.latent_size - ranks.max()} or more directions of the code free."
+        )
+    condition = singular[ranks == generator.latent_size]
+    condition = np.median(condition[:, 0] / condition[:, -1])
+    return (
+        f"All layers at once: {full} of {CODES} codes of N(0, I) are determined by their image, "
+        f"around themselves; the condition number there is {condition:.2g} in the median."
+    )
+
+
+def expectation(layer: Layer, full_rank: bool | None) -> str:
     """One sentence on inverting this layer alone."""
+    if not layer.activation.layerwise:
+        return (
+            f"not invertible alone: methods that go layer by layer cannot undo {layer.activation}"
+        )
+    if full_rank is None:
+        return "not inverted alone: written out as a matrix it is too large; for 'auto', 'lm', 'gd'"
     if not full_rank:
         return "not invertible alone: its weight does not have full column rank"
     if layer.activation.kind != "relu":

@@ -23,8 +23,7 @@ from jaxinv.outcome.inversion import Inversion, concatenate
 
 
 def run(
-    generator_name: str,
-    layers: list[str] | None,
+    source: tuple[str, list[str] | None, str],
     observations: Path,
     out: Path,
     question: tuple[str, float | None, Path | None, str | None, str, int],
@@ -38,7 +37,7 @@ def run(
         raise ValueError(f"--out {out}: there is no folder {out.parent}")
     durable.probe(out)
     method, noise, mask, dataset, pixels, seed = question
-    generator = load_generator(generator_name, layers)
+    generator = load_generator(*source)
     rows = open_rows(observations, dataset, pixels)
     size = min(chunk or default_chunk(generator), max(rows.count, 1))
     seen = None

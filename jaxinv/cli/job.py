@@ -39,8 +39,7 @@ class Machines(NamedTuple):
 
 
 def begin(
-    generator: str,
-    layers: list[str] | None,
+    source: tuple[str, list[str] | None, str],
     observations: Path,
     folder: Path,
     question: Question,
@@ -51,10 +50,10 @@ def begin(
     method, noise, mask, dataset, pixels, seed = question
     job = Job.create(
         folder,
-        load_generator(generator, layers),
+        load_generator(*source),
         observations,
         method,
-        name=generator,
+        name=source[0],
         mask=mask,
         noise=noise,
         seed=seed,

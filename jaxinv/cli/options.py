@@ -4,6 +4,16 @@ from typing import Annotated
 
 import typer
 
+LayersOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Layers of a bare state dict, as in relu,relu,sigmoid; separated by spaces where one "
+        "has options, as in 'fc1 relu reshape:8x4x4 up1:transposed,stride=2,padding=1 sigmoid'."
+    ),
+]
+PrefixOption = Annotated[
+    str, typer.Option(help="Start of the names of the state dict's part to read, as in decoder.")
+]
 ChunkOption = Annotated[int | None, typer.Option(min=1, help="Rows computed together.")]
 MemoryOption = Annotated[
     str | None, typer.Option(help="Memory for the rows computed together, such as 256M or 2G.")
@@ -20,3 +30,10 @@ ClusterOption = Annotated[
 IntervalOption = Annotated[
     float, typer.Option(min=0.1, help="Job: seconds between lines where there is no terminal.")
 ]
+
+
+def spelled(layers: str | None) -> list[str] | None:
+    """The entries of --layers: separated by spaces where there are any, else by commas."""
+    if not layers:
+        return None
+    return layers.split() if len(layers.split()) > 1 else layers.strip().split(",")

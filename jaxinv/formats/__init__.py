@@ -14,22 +14,25 @@ _EXTRAS = {".onnx": "onnx", ".pt": "torch", ".pth": "torch"}
 _DATA = files("jaxinv") / "data"
 
 
-def load_generator(source: str | Path, layers: Sequence[str] | None = None) -> Generator:
+def load_generator(
+    source: str | Path, layers: Sequence[str] | None = None, prefix: str = ""
+) -> Generator:
     """Load a generator from a file, or a shipped one by its name.
 
     .safetensors and .npz as `save_generator` writes them; .onnx; .pt and .pth of a state dict.
     layers: what a bare state dict (.pt, .safetensors or .npz) cannot say itself, its activations
-    in order, ["relu", "sigmoid"], or its parameters' names too, ["fc1", "bn1", "relu", "fc2"].
-    Raises ValueError where the file is damaged, lacks a tensor or names an unknown activation, and
-    FileNotFoundError where there is neither such a file nor such a name. Nothing is unpickled
-    but tensors.
+    in order, ["relu", "sigmoid"], or its parameters' names too, ["fc1", "bn1", "relu", "fc2"], and
+    how convolutions move, "up1:transposed,stride=2,padding=1". prefix: where the names of the
+    generator's part of that state dict start, such as "decoder.". Raises ValueError where the file
+    is damaged, lacks a tensor or names an unknown activation, and FileNotFoundError where there is
+    neither such a file nor such a name. Nothing is unpickled but tensors.
 
     >>> jaxinv.load_generator("mnist-relu-20-60-784")
     Generator(20 -> 60 relu, 784 relu)
     """
     if str(source) in shipped_generators():
-        if layers is not None:
-            raise ValueError(f"{source} is shipped with its layers; leave layers= out")
+        if layers is not None or prefix:
+            raise ValueError(f"{source} is shipped with its layers; leave layers= and prefix= out")
         with as_file(_DATA / f"{source}.safetensors") as path:
             return safetensors.load(path, None)
     path = Path(source)
@@ -38,9 +41,12 @@ def load_generator(source: str | Path, layers: Sequence[str] | None = None) -> G
             f"no file {str(source)!r} and no shipped generator of that name; "
             f"shipped are {', '.join(shipped_generators())}"
         )
+    if prefix and layers is None:
+        raise ValueError(f"prefix={prefix!r} picks a part of a state dict; pass layers= as well")
     if path.suffix in _EXTRAS:
-        return import_module(f"jaxinv.formats.{_EXTRAS[path.suffix]}").load(_existing(path), layers)
-    return _format(path, (*_FORMATS, *_EXTRAS)).load(_existing(path), layers)
+        extra = import_module(f"jaxinv.formats.{_EXTRAS[path.suffix]}")
+        return extra.load(_existing(path), layers, prefix)
+    return _format(path, (*_FORMATS, *_EXTRAS)).load(_existing(path), layers, prefix)
 
 
 def save_generator(generator: Generator, path: str | Path) -> None:

@@ -1,78 +1,83 @@
 """A chain of affine maps and activations, folded into layers phi(W z + b).
 
 Batch normalisation in evaluation mode is z -> scale * z + shift, scale = gamma / sqrt(var + eps),
-shift = beta - scale * mean: it folds into the affine map before it, or else into the one after it.
-Maps that no activation separates become their product; convolutions become matrices.
+shift = beta - scale * mean: it folds into the map before it, or else into the one after it. Two
+matrices that no activation separates become their product; a convolution stays a convolution, and
+maps of which one is no matrix become a composition. A bias b before a map A becomes A b, one entry
+a value: behind zero padding it is no longer one number a channel.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from math import prod
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from jaxinv.model.activation import Activation
-from jaxinv.model.function import FunctionGenerator
 from jaxinv.model.generator import Generator
+from jaxinv.model.layer import kind
+from jaxinv.model.linear.composed import Scaling, composed, scaled, scaling
+from jaxinv.model.linear.convolution import Convolution, TransposedConvolution
+from jaxinv.model.linear.dense import Dense
+from jaxinv.model.linear.map import LinearMap, per_channel
+from jaxinv.model.linear.resampling import Rearrangement
 
-Read = TypeVar("Read", Generator, FunctionGenerator)
+# Numbers that one value of a layer, and one application of its map, may take: 0.5 GB and 4 GB.
+LARGEST_VALUE = 1 << 26
+LARGEST_SCRATCH = 1 << 29
 
-# Entries of one matrix: 268 MB in float64.
-LARGEST_MATRIX = 1 << 25
-
-Triple = tuple[np.ndarray, np.ndarray, str]
+WAY_OUT = "use jaxinv.FunctionGenerator.from_torch(module, latent_size=...)"
 
 
 @dataclass
 class Chain:
     """Layers so far, the affine map that waits for its activation, and the shape of one row.
 
-    weight: (n, k), or (n,) for a diagonal one. shape: (channels, height, width), (n,) or, before
-    the first map, None.
+    shape: (channels, *sizes), (n,) or, before the first map, None; (-1, *sizes) where the number of
+    channels is what the first map takes.
     """
 
-    layers: list[Triple] = field(default_factory=list)
-    weight: Float[np.ndarray, "..."] | None = None
+    layers: list[tuple[LinearMap, np.ndarray, str]] = field(default_factory=list)
+    linear: LinearMap | None = None
     bias: Float[np.ndarray, " n"] | None = None
     shape: tuple[int, ...] | None = None
 
     @property
     def width(self) -> int | None:
-        return None if self.shape is None else int(np.prod(self.shape))
+        return None if self.shape is None or -1 in self.shape else prod(self.shape)
 
-    def affine(
-        self,
-        what: str,
-        weight: np.ndarray,
-        bias: np.ndarray | None,
-        shape: tuple[int, ...] | None = None,
-    ) -> None:
-        """z -> W z + b, W of shape (n, k); `shape` where the n outputs are an image."""
+    def affine(self, what: str, weight: np.ndarray, bias: np.ndarray | None) -> None:
+        """z -> W z + b, W of shape (n, k)."""
         weight = np.asarray(weight, np.float64)
-        if weight.ndim != 2:
+        if weight.ndim != 2 or 0 in weight.shape:
             raise ValueError(f"{what} has a weight of shape {weight.shape}; expected two axes")
-        rows, columns = weight.shape
-        if self.width not in (None, columns):
-            raise ValueError(f"{what} takes {columns} values, but {self.width} arrive")
-        offset = np.zeros(rows) if bias is None else _vector(f"{what}, bias", bias, rows)
-        if self.weight is None or self.bias is None:
-            self.weight, self.bias = weight, offset
-        else:
-            product = weight * self.weight if self.weight.ndim == 1 else weight @ self.weight
-            self.weight, self.bias = product, weight @ self.bias + offset
-        self.shape = shape or (rows,)
+        with jax.enable_x64(True):
+            self.map(what, Dense(jnp.asarray(weight)), bias)
+
+    def map(self, what: str, linear: LinearMap, bias: np.ndarray | None = None) -> None:
+        """z -> A z + b; bias: one entry a value, one a channel, one in all, or None."""
+        check_size(what, linear)
+        if self.width not in (None, linear.width_in):
+            raise ValueError(f"{what} takes {linear.width_in} values, but {self.width} arrive")
+        before = np.zeros(linear.width_in) if self.bias is None else self.bias
+        self.shape = linear.output_shape
+        offset = np.zeros(linear.width) if bias is None else self._per_value(what, bias)
+        self.bias = _applied(linear, before) + offset if before.any() else offset
+        self.linear = linear if self.linear is None else _joined(self.linear, linear)
 
     def scale(self, what: str, scale: np.ndarray, shift: np.ndarray) -> None:
         """z -> scale * z + shift, one entry a value or one a channel."""
-        if self.shape is None:
-            self.shape = (len(np.atleast_1d(scale)),)
-        width = int(np.prod(self.shape))
+        if self.width is None:
+            self._open(what, np.broadcast(np.atleast_1d(scale), np.atleast_1d(shift)).size)
         factor, offset = (self._per_value(what, part) for part in (scale, shift))
-        if self.weight is None or self.bias is None:
-            self.weight, self.bias = np.ones(width), np.zeros(width)
-        lifted = factor[:, None] if self.weight.ndim == 2 else factor
-        self.weight, self.bias = lifted * self.weight, factor * self.bias + offset
+        if self.linear is None or self.bias is None:
+            self.linear, self.bias = self._identity(), np.zeros(len(factor))
+        if not (factor == 1.0).all():
+            behind = scaling(factor, self.linear.output_shape)
+            self.linear = behind if _moves_none(self.linear) else scaled(self.linear, factor)
+        self.bias = factor * self.bias + offset
 
     def batch_norm(
         self,
@@ -91,37 +96,8 @@ class Chain:
         shift = (0.0 if beta is None else np.asarray(beta, np.float64)) - scale * np.asarray(mean)
         self.scale(what, scale, shift)
 
-    def convolution(
-        self,
-        what: str,
-        outputs: tuple[int, ...],
-        bias: np.ndarray | None,
-        apply: Callable[[np.ndarray], np.ndarray],
-    ) -> None:
-        """A linear operator on images, `apply`, made a matrix by sending every unit image through.
-
-        apply: (B, *shape) -> (B, *outputs), without bias. Refused above LARGEST_MATRIX entries.
-        """
-        if self.shape is None or len(self.shape) < 2:
-            raise ValueError(f"{what} needs an image; put an Unflatten or Reshape before it")
-        columns, rows = int(np.prod(self.shape)), int(np.prod(outputs))
-        if rows * columns > LARGEST_MATRIX:
-            raise ValueError(
-                f"{what} is a matrix of {rows} x {columns} entries, above the limit of "
-                f"{LARGEST_MATRIX}; it is too large to be inverted as a dense layer"
-            )
-        weight = np.empty((rows, columns))
-        step = max(1, LARGEST_MATRIX // (16 * max(rows, columns)))
-        for start in range(0, columns, step):
-            unit = np.eye(min(step, columns - start), columns, start)
-            weight[:, start : start + step] = (
-                apply(unit.reshape(-1, *self.shape)).reshape(-1, rows).T
-            )
-        offset = None if bias is None else np.repeat(bias, rows // outputs[0])
-        self.affine(what, weight, offset, outputs)
-
     def activation(self, what: str, name: str) -> None:
-        """phi, entry by entry; where no affine map precedes it, the identity matrix does."""
+        """phi, entry by entry; where no affine map precedes it, the identity does."""
         if self.width is None:
             raise ValueError(f"{what} comes first; a generator begins with a linear layer")
         if name != "identity":
@@ -129,37 +105,41 @@ class Chain:
 
     def reshape(self, what: str, shape: tuple[int, ...]) -> None:
         """Give the same values another shape; one entry may be -1."""
-        known = int(np.prod([n for n in shape if n != -1], dtype=object))
+        known = prod(n for n in shape if n != -1)
         if shape.count(-1) > 1 or min(shape, default=0) < -1 or known <= 0:
             raise ValueError(f"{what} asks for the shape {shape}")
         if self.width is not None:
             if self.width % known or (-1 not in shape and self.width != known):
                 raise ValueError(f"{what} asks for the shape {shape}; {self.width} values arrive")
             self.shape = tuple(self.width // known if n == -1 else n for n in shape)
-        elif -1 not in shape:
-            self.shape = shape
+        elif -1 not in shape or shape[0] == -1:
+            self.shape = shape if shape != (-1,) else None
 
     def generator(self) -> Generator:
         """The layers as a generator; what no activation follows ends in the identity."""
-        if self.weight is not None:
+        if self.linear is not None:
             self._close("identity")
         return Generator.from_layers(self.layers)
 
     def _close(self, activation: str) -> None:
-        assert self.width is not None
-        weight = np.ones(self.width) if self.weight is None else self.weight
-        bias = np.zeros(self.width) if self.bias is None else self.bias
-        if weight.ndim == 1:
-            if len(weight) ** 2 > LARGEST_MATRIX:
-                raise ValueError(f"a diagonal layer of {len(weight)} values is too large")
-            weight = np.diag(weight)
-        self.layers.append((weight, bias, activation))
-        self.weight = self.bias = None
+        linear = self._identity() if self.linear is None else self.linear
+        bias = np.zeros(linear.width) if self.bias is None else self.bias
+        self.layers.append((linear, bias, activation))
+        self.linear = self.bias = None
+
+    def _identity(self) -> Rearrangement:
+        assert self.shape is not None
+        return Rearrangement(self.shape, self.shape, tuple(range(len(self.shape))), self.shape)
+
+    def _open(self, what: str, width: int) -> None:
+        """The first map of all tells how many values, or channels, a row has."""
+        if width == 1:
+            raise ValueError(f"{what} comes first; a generator begins with a linear layer")
+        self.shape = (width, *(self.shape or (-1,))[1:])
 
     def _per_value(self, what: str, entries: np.ndarray) -> np.ndarray:
         assert self.shape is not None
-        given = np.asarray(entries, np.float64)
-        width = int(np.prod(self.shape))
+        given, width = np.asarray(entries, np.float64), prod(self.shape)
         if given.size == width:
             return given.reshape(-1)
         if given.size == self.shape[0] and given.ndim <= 1:
@@ -167,6 +147,16 @@ class Chain:
         if given.size == 1:
             return np.full(width, given.item())
         raise ValueError(f"{what} holds {given.shape} entries; {self.shape} values arrive")
+
+
+def check_size(what: str, linear: LinearMap) -> None:
+    """Refuse what no image is as large as, before any memory is taken for it."""
+    values = max(prod(linear.input_shape), prod(linear.output_shape))
+    if values > LARGEST_VALUE or linear.scratch > LARGEST_SCRATCH:
+        raise ValueError(
+            f"{what}, a {kind(linear)} from {linear.input_shape} to {linear.output_shape}, is "
+            f"above the limits: {LARGEST_VALUE} values, {LARGEST_SCRATCH} while it is applied"
+        )
 
 
 def leaky(what: str, slope: float) -> str:
@@ -178,39 +168,63 @@ def leaky(what: str, slope: float) -> str:
     return str(Activation("leaky_relu", slope))
 
 
-def parity_codes(latent_size: int) -> Float[np.ndarray, "17 k"]:
-    """z = 0 and 16 codes z ~ N(0, I), by which an import is judged."""
-    latent = np.random.default_rng(0).standard_normal((17, latent_size))
-    latent[0] = 0.0
-    return latent
+def row(what: str, constant: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    """A constant as one row, broadcast as frameworks do; an axis of rows must have length 1."""
+    values = np.asarray(constant, np.float64)
+    extra = max(values.ndim - (1 if shape is None else len(shape)), 0)
+    if any(n != 1 for n in values.shape[:extra]):
+        raise ValueError(f"{what} holds {values.shape} entries, other ones for each row")
+    values = values.reshape(values.shape[extra:])
+    try:
+        return (values if shape is None else np.broadcast_to(values, shape)).reshape(-1)
+    except ValueError:
+        raise ValueError(f"{what} holds {values.shape} entries; {shape} values arrive") from None
 
 
-def check_parity(
-    source: str, generator: Read, reference: Callable[[np.ndarray], np.ndarray]
-) -> Read:
-    """Return the generator if it reproduces the source's own forward pass, in float64, to 1e-6.
-
-    max |G(z) - reference(z)| <= 1e-6 max |reference(z)| over the codes of `parity_codes`.
-    """
-    latent = parity_codes(generator.latent_size)
-    expected = np.asarray(reference(latent), np.float64).reshape(17, -1)
-    found = np.asarray(generator(latent))
-    if expected.shape != found.shape:
-        raise ValueError(f"{source} makes {expected.shape[1]} values a row, not {found.shape[1]}")
-    scale = np.abs(expected).max()
-    error = np.abs(found - expected).max()
-    if not error <= 1e-6 * scale:
-        raise ValueError(
-            f"{source}: the generator read from it differs from its own forward pass by "
-            f"{error:.3g} (values up to {scale:.3g}); it does something that was not read"
-        )
-    return generator
+def _applied(linear: LinearMap, values: np.ndarray) -> np.ndarray:
+    with jax.enable_x64(True):
+        return np.asarray(linear(jnp.asarray(values)))
 
 
-def _vector(what: str, values: np.ndarray, size: int) -> np.ndarray:
-    vector = np.asarray(values, np.float64)
-    if vector.size == 1:
-        return np.full(size, vector.item())
-    if vector.size != size:
-        raise ValueError(f"{what} has shape {vector.shape}; expected ({size},)")
-    return vector.reshape(-1)
+def _joined(first: LinearMap, then: LinearMap) -> LinearMap:
+    """`then` after `first`, one map where two matrices meet or a scaling fits into what follows."""
+    *head, last = getattr(first, "maps", (first,))
+    if _moves_none(last):
+        joined = then
+    elif isinstance(then, Dense) and isinstance(last, Dense | Scaling):
+        weight = np.asarray(then.weight)
+        with jax.enable_x64(True):
+            joined = Dense(
+                jnp.asarray(
+                    weight * np.asarray(last.factor)
+                    if isinstance(last, Scaling)
+                    else weight @ np.asarray(last.weight)
+                )
+            )
+    elif isinstance(last, Scaling) and (within := _scaled_inputs(then, np.asarray(last.factor))):
+        joined = within
+    else:
+        return composed(first, then)
+    return composed(*head, joined)
+
+
+def _moves_none(linear: LinearMap) -> bool:
+    """Whether it is the identity."""
+    return isinstance(linear, Rearrangement) and linear.order == tuple(range(len(linear.order)))
+
+
+def _scaled_inputs(linear: LinearMap, factor: np.ndarray) -> LinearMap | None:
+    """A diag(factor), where the kernel of A can hold one factor a channel that comes in."""
+    if not isinstance(linear, Convolution | TransposedConvolution):
+        return None
+    channels = per_channel(factor, linear.input_shape)
+    transposed = isinstance(linear, TransposedConvolution)
+    if channels is None or (linear.groups > 1 and not transposed):
+        return None
+    taps = [1] * (linear.kernel.ndim - 2)
+    lifted = channels.reshape((-1, 1, *taps) if transposed else (1, -1, *taps))
+    with jax.enable_x64(True):
+        kernel = jnp.asarray(lifted * np.asarray(linear.kernel))
+    leaves, tree = jax.tree.flatten(linear)
+    assert len(leaves) == 1
+    return jax.tree.unflatten(tree, [kernel])

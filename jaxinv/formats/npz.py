@@ -1,4 +1,7 @@
-"""Generators as .npz: arrays W0, b0, W1, ..., and "activations", an array of strings."""
+"""Generators as .npz: arrays W0, b0, W1, ..., and "activations", an array of strings.
+
+"layers", a string of JSON, describes the layers that are no matrices; see `tensors`.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +14,21 @@ from jaxinv.formats.tensors import from_tensors, to_tensors
 from jaxinv.model.generator import Generator
 
 
-def load(path: Path, layers: Sequence[str] | None) -> Generator:
+def load(path: Path, layers: Sequence[str] | None, prefix: str = "") -> Generator:
     arrays = read_npz(path)
     if layers is not None:
-        return from_state_dict(str(path), arrays, layers)
+        return from_state_dict(str(path), arrays, layers, prefix)
     if "activations" not in arrays:
         raise ValueError(
             f"{path} has no array 'activations'; pass layers=; it holds {sorted(arrays)}"
         )
     names = [str(name) for name in np.atleast_1d(arrays.pop("activations"))]
-    return from_tensors(str(path), arrays, names)
+    described = arrays.pop("layers", None)
+    return from_tensors(str(path), arrays, names, None if described is None else str(described))
 
 
 def save(generator: Generator, path: Path) -> None:
-    tensors, names = to_tensors(generator)
+    tensors, names, described = to_tensors(generator)
+    extra = {} if described is None else {"layers": np.array(described)}
     with open(path, "wb") as file:
-        np.savez(file, allow_pickle=False, activations=np.array(names), **tensors)
+        np.savez(file, allow_pickle=False, activations=np.array(names), **extra, **tensors)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxinv.formats.folding import Chain, check_parity
+from jaxinv.formats.folding import WAY_OUT, Chain
+from jaxinv.formats.parity import CODES, check_parity
 from jaxinv.model.generator import Generator
 
 try:
@@ -14,21 +15,25 @@ try:
     from onnx import helper, numpy_helper
     from onnx.reference import ReferenceEvaluator
 
-    from jaxinv.formats.onnx_nodes import OPERATORS, Step
+    from jaxinv.formats.onnx_nodes import OPERATORS
+    from jaxinv.formats.onnx_step import Step
 except ImportError as error:
     raise ImportError("reading .onnx generators needs onnx: pip install 'jaxinv[onnx]'") from error
 
 # Protocol buffers end there too.
 LARGEST_FILE = 1 << 31
+EVALUATED = 1e9  # operations of convolutions, over all codes, left to onnx's evaluator
 
 
-def load(path: str | Path, layers: Sequence[str] | None = None) -> Generator:
+def load(path: str | Path, layers: Sequence[str] | None = None, prefix: str = "") -> Generator:
     """A generator from an .onnx file whose graph is one chain of layers.
 
     Understood: Gemm, MatMul, Add, Sub, Mul, Div with constants, Relu, LeakyRelu, Sigmoid, Tanh,
-    BatchNormalization, ConvTranspose, Conv, Flatten, Reshape, Identity, Dropout. The result is
-    compared with onnx's reference evaluator in float64. Raises ValueError for everything else, by
-    name; external data are refused, since such a file could name any other file.
+    Elu, Softplus, Gelu, Silu and x Sigmoid(x), BatchNormalization, ConvTranspose, Conv,
+    DepthToSpace, Resize, Upsample, AveragePool, Pad, Transpose, Flatten, Reshape, Identity,
+    Dropout. The result is compared with onnx's reference evaluator in float64. Raises ValueError
+    for everything else, by name; external data are refused, since such a file could name any
+    other file.
     """
     path = Path(path)
     if layers is not None:
@@ -43,6 +48,7 @@ def load(path: str | Path, layers: Sequence[str] | None = None) -> Generator:
         )
     chain, current = Chain(), inputs[0].name
     chain.reshape(f"{path}, input {current!r}", _row_shape(inputs[0]))
+    gates = _gates(graph.node)
     for node in graph.node:
         if not node.output or not (node.input or node.op_type == "Constant"):
             raise ValueError(f"{path} has a node {node.op_type!r} without inputs or outputs")
@@ -53,18 +59,46 @@ def load(path: str | Path, layers: Sequence[str] | None = None) -> Generator:
         if node.op_type == "Constant":
             constants[node.output[0]] = _constant(path, what, attributes)
             continue
-        operands = [None if name == current else name for name in node.input]
+        if node.output[0] in gates:
+            continue
+        kind, inputs = node.op_type, list(node.input)
+        if kind == "Mul" and (gated := [gates[name] for name in inputs if name in gates]):
+            kind, inputs = "Silu", gated  # x Sigmoid(x)
+        operands = [None if name == current else name for name in inputs]
         if operands.count(None) != 1 or any(n and n not in constants for n in operands):
-            raise ValueError(f"{what} does not act on the layer before it and constants alone")
-        add = OPERATORS.get(node.op_type)
+            raise ValueError(
+                f"{what} does not act on the layer before it and constants alone; {WAY_OUT}"
+            )
+        add = OPERATORS.get(kind)
         if add is None:
-            raise ValueError(f"{what} cannot be represented as a monotone layer phi(W z + b)")
+            raise ValueError(f"{what} cannot be represented as phi(W z + b); {WAY_OUT}")
         values = [constants[n] if n else None for n in operands]
-        add(chain, Step(node.op_type, what, values, attributes))
+        add(chain, Step(kind, what, values, attributes))
         current = node.output[0]
     if current != graph.output[0].name:
         raise ValueError(f"{path} gives out {graph.output[0].name!r}, not its last layer's output")
-    return check_parity(str(path), chain.generator(), _reference(path, model))
+    generator = chain.generator()
+    # The evaluator's convolutions are loops in Python: large ones are compared on fewer codes.
+    work = sum(layer.linear.operations for layer in generator.layers if not layer.is_dense)
+    codes = int(np.clip(EVALUATED / max(work, 1.0), 3, CODES))
+    return check_parity(str(path), generator, _reference(path, model), codes)
+
+
+def _gates(nodes: Any) -> dict[str, str]:
+    """Outputs of a Sigmoid that are only multiplied with its own input: by name, that input."""
+    inputs = {node.output[0]: node.input[0] for node in nodes if _is_sigmoid(node)}
+    takers = [(name, node) for node in nodes for name in node.input if name in inputs]
+    return {
+        name: inputs[name]
+        for name, node in takers
+        if node.op_type == "Mul"
+        and sorted(node.input) == sorted([name, inputs[name]])
+        and sum(name == other for other, _ in takers) == 1
+    }
+
+
+def _is_sigmoid(node: Any) -> bool:
+    return node.op_type == "Sigmoid" and len(node.input) == len(node.output) == 1
 
 
 def _parsed(path: Path) -> Any:

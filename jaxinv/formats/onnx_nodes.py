@@ -1,25 +1,12 @@
 """What each ONNX operator does to a chain of layers."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper, shape_inference
-from onnx.reference import ReferenceEvaluator
 
-from jaxinv.formats.folding import Chain, leaky
-
-
-class Step(NamedTuple):
-    """One node: its kind, a phrase for messages, and its operands, None where the codes flow."""
-
-    kind: str
-    what: str
-    values: list[np.ndarray | None]
-    attributes: dict[str, Any]
-
-
-Operator = Callable[[Chain, Step], None]
+from jaxinv.formats.folding import WAY_OUT, Chain, leaky, row
+from jaxinv.formats.onnx_images import IMAGE_OPERATORS
+from jaxinv.formats.onnx_step import Operator, Step, text
 
 
 def _gemm(chain: Chain, step: Step) -> None:
@@ -28,7 +15,7 @@ def _gemm(chain: Chain, step: Step) -> None:
     if options["transA"]:
         raise ValueError(f"{step.what} transposes the codes")
     bias = step.values[2] if len(step.values) > 2 else None
-    offset = None if bias is None else options["beta"] * _row(step.what, bias, None)
+    offset = None if bias is None else options["beta"] * row(step.what, bias, None)
     matrix = weight if options["transB"] else weight.T
     chain.affine(step.what, options["alpha"] * matrix, offset)
 
@@ -55,23 +42,10 @@ def _arithmetic(
         if step.values[0] is not None and step.kind in ("Sub", "Div"):
             raise ValueError(f"{step.what} has its constant on the left")
         constant = next(v for v in step.values if v is not None)
-        row = _row(step.what, constant, chain.shape)
-        chain.scale(step.what, scale(row), shift(row))
+        values = row(step.what, constant, chain.shape)
+        chain.scale(step.what, scale(values), shift(values))
 
     return add
-
-
-def _row(what: str, constant: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
-    """A constant as one row, broadcast as ONNX does; an axis of rows must have length 1."""
-    values = np.asarray(constant, np.float64)
-    extra = max(values.ndim - (1 if shape is None else len(shape)), 0)
-    if any(n != 1 for n in values.shape[:extra]):
-        raise ValueError(f"{what} holds {values.shape} entries, other ones for each row")
-    values = values.reshape(values.shape[extra:])
-    try:
-        return (values if shape is None else np.broadcast_to(values, shape)).reshape(-1)
-    except ValueError:
-        raise ValueError(f"{what} holds {values.shape} entries; {shape} values arrive") from None
 
 
 def _batch_norm(chain: Chain, step: Step) -> None:
@@ -84,39 +58,16 @@ def _batch_norm(chain: Chain, step: Step) -> None:
     chain.batch_norm(step.what, mean, variance, gamma, beta, epsilon)
 
 
-def _convolution(chain: Chain, step: Step) -> None:
-    kernel = step.values[1] if len(step.values) > 1 else None
-    bias = step.values[2] if len(step.values) > 2 else None
-    if kernel is None or chain.shape is None or len(chain.shape) != kernel.ndim - 1:
-        raise ValueError(f"{step.what} needs images and a constant kernel; it gets {chain.shape}")
-    node = helper.make_node(step.kind, ["x", "w"], ["y"], **step.attributes)
-    graph = helper.make_graph(
-        [node],
-        "one",
-        [helper.make_tensor_value_info("x", TensorProto.DOUBLE, (1, *chain.shape))],
-        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, None)],
-        [numpy_helper.from_array(kernel.astype(np.float64), "w")],
-    )
-    model = helper.make_model(graph)
-    session = ReferenceEvaluator(model)
-
-    def apply(images: np.ndarray) -> np.ndarray:
-        # One image at a time: the evaluator's convolutions need not understand batches.
-        return np.concatenate([session.run(None, {"x": image[None]})[0] for image in images])
-
-    chain.convolution(step.what, _output_shape(step, chain, model), bias, apply)
+def _elu(chain: Chain, step: Step) -> None:
+    if step.attributes.get("alpha", 1.0) != 1.0:
+        raise ValueError(f"{step.what} has alpha {step.attributes['alpha']}; 1 can be; {WAY_OUT}")
+    chain.activation(step.what, "elu")
 
 
-def _output_shape(step: Step, chain: Chain, model: Any) -> tuple[int, ...]:
-    """What the operator's definition says, before anything is computed."""
-    try:
-        inferred = shape_inference.infer_shapes(model, strict_mode=True).graph.output[0]
-    except shape_inference.InferenceError as error:
-        raise ValueError(f"{step.what} does not take {chain.shape}: {error}") from None
-    sizes = tuple(axis.dim_value for axis in inferred.type.tensor_type.shape.dim)
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(f"{step.what} makes images of shape {sizes[1:]} from {chain.shape}")
-    return sizes[1:]
+def _gelu(chain: Chain, step: Step) -> None:
+    if text(step, "approximate", "none") != "none":
+        raise ValueError(f"{step.what} is an approximation; {WAY_OUT}")
+    chain.activation(step.what, "gelu")
 
 
 def _flatten(chain: Chain, step: Step) -> None:
@@ -161,9 +112,12 @@ OPERATORS: dict[str, Operator] = {
     "LeakyRelu": _leaky_relu,
     "Sigmoid": _named("sigmoid"),
     "Tanh": _named("tanh"),
+    "Elu": _elu,
+    "Softplus": _named("softplus"),
+    "Gelu": _gelu,
+    "Silu": _named("silu"),
     "BatchNormalization": _batch_norm,
-    "ConvTranspose": _convolution,
-    "Conv": _convolution,
+    **IMAGE_OPERATORS,
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Identity": _nothing,

@@ -1,4 +1,7 @@
-"""Generators as .safetensors: tensors W0, b0, W1, ..., and metadata "activations", a JSON list."""
+"""Generators as .safetensors: tensors W0, b0, W1, ..., and metadata "activations", a JSON list.
+
+The metadata's "layers", JSON as well, describes the layers that are no matrices; see `tensors`.
+"""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +16,7 @@ from jaxinv.formats.tensors import from_tensors, to_tensors
 from jaxinv.model.generator import Generator
 
 
-def load(path: Path, layers: Sequence[str] | None) -> Generator:
+def load(path: Path, layers: Sequence[str] | None, prefix: str = "") -> Generator:
     tensors: dict[str, np.ndarray] = {}
     try:
         # The library checks the header's length and every offset against the file's size.
@@ -24,7 +27,7 @@ def load(path: Path, layers: Sequence[str] | None) -> Generator:
     except (SafetensorError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from None
     if layers is not None:
-        return from_state_dict(str(path), tensors, layers)
+        return from_state_dict(str(path), tensors, layers, prefix)
     try:
         names = json.loads(metadata["activations"])
     except KeyError:
@@ -35,7 +38,7 @@ def load(path: Path, layers: Sequence[str] | None) -> Generator:
         raise ValueError(f"{path}: metadata 'activations' is not JSON ({error})") from None
     if not isinstance(names, list):
         raise ValueError(f"{path}: metadata 'activations' is {names!r}; expected a JSON list")
-    return from_tensors(str(path), tensors, names)
+    return from_tensors(str(path), tensors, names, metadata.get("layers"))
 
 
 def save(generator: Generator, path: Path) -> None:
@@ -44,5 +47,6 @@ def save(generator: Generator, path: Path) -> None:
 
 def encoded(generator: Generator) -> bytes:
     """The bytes of the file."""
-    tensors, names = to_tensors(generator)
-    return encode(tensors, {"format": "jaxinv", "activations": json.dumps(names)})
+    tensors, names, described = to_tensors(generator)
+    metadata = {"format": "jaxinv", "activations": json.dumps(names)}
+    return encode(tensors, metadata if described is None else metadata | {"layers": described})

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxinv.formats.aten import AtenProgram, Kind, Step, Value, known
-from jaxinv.formats.folding import check_parity, parity_codes
+from jaxinv.formats.parity import check_parity, parity_codes
 from jaxinv.model.function import FunctionGenerator
 
 try:
@@ -57,7 +57,8 @@ def from_torch(module: Any, latent_size: int) -> FunctionGenerator:
         parameter.requires_grad_(parameter.is_floating_point())
     expected = _reference(source, double, latent_size)
     program = _program(source, module, _exported(source, double, latent_size))
-    return check_parity(source, FunctionGenerator(program, latent_size), lambda _: expected)
+    generator = FunctionGenerator(program, latent_size)
+    return check_parity(source, generator, lambda latent: expected[: len(latent)])
 
 
 def _reference(source: str, module: nn.Module, latent_size: int) -> np.ndarray:

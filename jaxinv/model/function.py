@@ -110,6 +110,16 @@ class FunctionGenerator:
         return prod(self.observation_shape)
 
     @property
+    def is_dense(self) -> bool:
+        """False: a function is no chain of matrices."""
+        return False
+
+    @property
+    def scratch(self) -> int:
+        """The largest intermediate of f, in numbers, as it was read."""
+        return self.programs.double.scratch
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """Empty: a function is no chain of layers."""
         return ()

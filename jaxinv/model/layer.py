@@ -157,6 +157,8 @@ def _checked_map(number: int, width_in: int | None, weight: Any) -> LinearMap:
                 f"layer {number} is a {kind(weight)} that takes {weight.input_shape}, "
                 f"{weight.width_in} values, but layer {number - 1} gives {width_in}"
             )
+        if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(weight)):
+            raise ValueError(f"layer {number}, a {kind(weight)}, holds NaN or infinity")
         return weight
     w = _real_array(f"weight of layer {number}", weight)
     if w.ndim != 2 or 0 in w.shape:

@@ -10,6 +10,7 @@ a version of JAX leaves some of them in the program, they are constants as befor
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import jax
@@ -28,6 +29,12 @@ class Traced:
     captured: tuple[int, ...]
     dtype: DTypeLike
     shape: tuple[int, ...]
+
+    @property
+    def scratch(self) -> int:
+        """Entries of the largest array that the program makes on its way."""
+        made = (v.aval for equation in self.program.eqns for v in equation.outvars)
+        return max((prod(a.shape) for a in made if hasattr(a, "shape")), default=1)
 
     def __call__(self, arrays: Sequence[Array], z: Float[Array, " k"]) -> Float[Array, " n"]:
         constants = [_at_most(arrays[i], self.dtype) for i in self.captured]

@@ -44,7 +44,8 @@ class Separable(LinearMap):
         y = z.reshape(*z.shape[:-1], *self.input_shape)
         for axis, matrix in enumerate(self.along):
             place = axis - len(self.along)
-            y = jnp.moveaxis(jnp.matmul(jnp.moveaxis(y, place, -1), matrix.T), -1, place)
+            moved = jnp.matmul(jnp.moveaxis(y, place, -1), matrix.T, precision="highest")
+            y = jnp.moveaxis(moved, -1, place)
         return y.reshape(*z.shape[:-1], -1)
 
 
@@ -86,6 +87,22 @@ def pixel_shuffle(factor: int, input_shape: Sequence[int]) -> Rearrangement:
     return Rearrangement(tuple(input_shape), split, (0, 3, 1, 4, 2), output)
 
 
+def pixel_shuffle_by_block(factor: int, input_shape: Sequence[int]) -> Rearrangement:
+    """The same with channels (r, r, c) where torch has (c, r, r), as ONNX' DepthToSpace of DCR."""
+    crd = pixel_shuffle(factor, input_shape)
+    c, _, _, height, width = crd.split
+    split = (factor, factor, c, height, width)
+    return Rearrangement(crd.input_shape, split, (2, 3, 0, 4, 1), crd.output_shape)
+
+
+def transposed(input_shape: Sequence[int], order: Sequence[int]) -> Rearrangement:
+    """Axes in another order: axis i of the output is axis order[i] of the input."""
+    shape = tuple(input_shape)
+    if sorted(order) != list(range(len(shape))):
+        raise ValueError(f"{tuple(order)} is no order of the axes of {shape}")
+    return Rearrangement(shape, shape, tuple(order), tuple(shape[axis] for axis in order))
+
+
 def separable(along: Sequence[np.ndarray], input_shape: Sequence[int]) -> Separable:
     """A map of one matrix an axis; raises ValueError where their sizes do not fit the image."""
     shape = tuple(int(n) for n in input_shape)
@@ -98,9 +115,10 @@ def separable(along: Sequence[np.ndarray], input_shape: Sequence[int]) -> Separa
 
 def nearest(size: int, size_out: int, scale: float | None = None) -> Float[np.ndarray, "m n"]:
     """Upsampling of one axis by the nearest value: y_i = x_floor(i / scale)."""
-    ratio = size / size_out if scale is None else 1.0 / scale
-    source = np.minimum(np.floor(np.arange(size_out) * ratio).astype(int), size - 1)
-    return np.eye(size)[source]
+    index = np.arange(size_out)
+    # In whole numbers where no scale is given: 49 * (2 / 98) must not round to just below 1.
+    source = index * size // size_out if scale is None else np.floor(index / scale).astype(int)
+    return np.eye(size)[np.minimum(source, size - 1)]
 
 
 def linear(
@@ -131,11 +149,24 @@ def average(
     return np.asarray(shares, np.float64)
 
 
-PADDINGS = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+def adaptive_average(size: int, size_out: int) -> Float[np.ndarray, "m n"]:
+    """Averages over size_out windows that cover an axis, each wherever its share reaches."""
+    index = np.arange(size_out)[:, None]
+    first, last = index * size // size_out, -((-(index + 1) * size) // size_out)
+    inside = (np.arange(size) >= first) & (np.arange(size) < last)
+    return np.asarray(inside / inside.sum(1, keepdims=True), np.float64)
+
+
+PADDINGS = {
+    "constant": "constant",
+    "reflect": "reflect",
+    "replicate": "edge",
+    "circular": "wrap",
+}
 
 
 def padded(size: int, before: int, after: int, mode: str = "constant") -> Float[np.ndarray, "m n"]:
-    """Padding of one axis by zeros, reflection or replication; negative amounts crop it."""
+    """Padding of one axis by zeros or by its own values; negative amounts crop it."""
     rows = np.eye(size)[max(-before, 0) : size - max(-after, 0)]
     amounts = (max(before, 0), max(after, 0))
     if mode == "constant":
