@@ -7,7 +7,6 @@ With a normalised channel's running mean m, variance v, scale gamma and shift be
 in the layer before, channel by channel.
 """
 
-import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import save
 from torch import Tensor, nn
 from torch.nn import functional
 
+import jaxinv
 from benchmarks.mnist import write_atomically
+from jaxinv.formats.tensors import to_tensors
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,29 @@ def draws(layers: list[Layer], count: int, seed: int) -> Tensor:
     return torch.as_tensor(np.random.default_rng(seed).standard_normal((count, latent)))
 
 
+def generator(layers: list[Layer]) -> jaxinv.Generator:
+    """The net as jaxinv inverts it; ValueError where it does not do what the layers do."""
+
+    def linear(layer: Layer) -> Any:
+        if layer.kind == "dense":
+            return layer.weight
+        steps = layer.stride, layer.padding, layer.output_padding
+        return jaxinv.TransposedConvolution(layer.weight, layer.input_shape, *steps)
+
+    read = jaxinv.Generator.from_layers(
+        (linear(layer), layer.bias, layer.activation) for layer in layers
+    )
+    latent = draws(layers, 3, 3)
+    if not np.allclose(read(latent.numpy()), forward(layers, latent), rtol=0, atol=1e-12):
+        raise ValueError("the generator that was written differs from the net that was trained")
+    return read
+
+
 def write(name: str, layers: list[Layer], out: Path) -> None:
-    """The file of the net: W0, b0, W1, ..., their meaning, and three codes with their images."""
-    arrays: dict[str, Any] = {}
-    for i, layer in enumerate(layers):
-        arrays |= {f"W{i}": layer.weight, f"b{i}": layer.bias}
-    fields = ("kind", "stride", "padding", "output_padding", "input_shape", "activation")
-    arrays["meta"] = json.dumps([{key: getattr(layer, key) for key in fields} for layer in layers])
-    arrays["z_ref"] = draws(layers, 3, 3)
-    arrays["x_ref"] = forward(layers, arrays["z_ref"])
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
-    write_atomically(out / f"{name}.npz", content.getvalue())
+    """The file of the net, its arrays in the float32 that they were trained in."""
+    tensors, activations, described = to_tensors(generator(layers))
+    metadata = {"format": "jaxinv", "activations": json.dumps(activations)}
+    if described is not None:
+        metadata["layers"] = described
+    single = {key: array.astype(np.float32) for key, array in tensors.items()}
+    write_atomically(out / f"{name}.safetensors", save(single, metadata))

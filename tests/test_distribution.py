@@ -15,7 +15,8 @@ import jaxinv, numpy as np
 from jaxinv.formats import shipped_generators
 print(jaxinv.__file__, *shipped_generators())
 for name in shipped_generators():
-    assert np.isfinite(jaxinv.load_generator(name)(np.zeros(20))).all()
+    generator = jaxinv.load_generator(name)
+    assert np.isfinite(generator(np.zeros(generator.latent_size))).all()
 """
 
 

@@ -40,7 +40,8 @@ class Identifiability:
     """What an image says about its latent, one entry a row (no batch axis for one latent).
 
     layer_ranks: (B, d) rank of each layer's active rows, full where it is the layer's width_in, -1
-    where it is not known: the layer is a convolution whose matrix is too large to write out.
+    where it is not known: the layer is a convolution whose matrix is too large to write out, or
+    its activation is none that a value alone undoes.
     rank: (B,) of the Jacobian. undetermined: (B,) k - rank, the dimension of the preimage around
     z. unique: (B,) z is the only preimage of G(z), anywhere. locally_unique: (B,) the only one in
     a neighbourhood. Of a decoder without layers, and of a layer of unknown rank, no image is known
@@ -80,7 +81,8 @@ def identifiability(generator: Decoder, latent: Any, mask: Any = None) -> Identi
         outputs = _outputs(layers, jnp.asarray(rows))
     ranks = np.full((len(rows), len(layers)), -1)
     for i, (layer, output) in enumerate(zip(layers, outputs, strict=True)):
-        if not layer.is_dense and layer.width * layer.width_in > LARGEST_MATRIX:
+        large = not layer.is_dense and layer.width * layer.width_in > LARGEST_MATRIX
+        if large or not layer.activation.layerwise:
             continue
         active = active_rows(layer.activation, np.asarray(output))
         if i == len(layers) - 1:

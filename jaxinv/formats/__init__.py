@@ -64,7 +64,8 @@ def shipped_generators() -> tuple[str, ...]:
     """The names of the generators that come with the package.
 
     >>> jaxinv.shipped_generators()
-    ('mnist-leaky-20-200-500-784', 'mnist-relu-20-60-784', 'mnist-vae-20-400-784')
+    ('mnist-conv-vae-13', 'mnist-dcgan-64', 'mnist-leaky-20-200-500-784', 'mnist-relu-20-60-784', \
+'mnist-vae-20-400-784')
     """
     suffix = ".safetensors"
     names = (entry.name for entry in _DATA.iterdir() if entry.name.endswith(suffix))

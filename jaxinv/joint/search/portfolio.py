@@ -58,8 +58,7 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Search:
 def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Iterator[Search]:
     """The same, one stage at a time: where the search stands after each."""
     engine = engine_of(problem, method.lanes, method.steps)
-    # Solving layer by layer takes each layer's matrix.
-    peeling = peeling and problem.generator.is_dense
+    peeling = peeling and peels(problem.generator)
     if peeling and unrolling_pays(problem.generator):
         search = _from_unrolling(problem, search, engine)
         yield search
@@ -117,6 +116,14 @@ def from_latents(
     rows = np.flatnonzero(search.facts.live)
     starts = Starts(rows, latent[rows], np.zeros(len(rows)))
     return learnt(search, starts, engine_of(problem, method.lanes, method.steps), Start.LAYERWISE)
+
+
+def peels(generator: Decoder) -> bool:
+    """Whether layers can be undone one by one: each has a matrix and an activation that allows it.
+
+    A convolution written out as a matrix would cost more than any run.
+    """
+    return generator.is_dense and all(layer.activation.layerwise for layer in generator.layers)
 
 
 def peeling_pays(generator: Decoder) -> bool:
