@@ -5,29 +5,31 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxinv.formats import load_generator
-from jaxinv.model.layer import Layer
+from jaxinv.model.layer import Layer, kind
 
 NOISELESS, NOISY = 2.1, 5.0  # the paper's expansion factors for ReLU layers
+LARGEST_SHOWN = 1 << 21  # entries of a convolution's matrix whose singular values take a second
 
 
 def run(source: tuple[str, list[str] | None, str], console: Console) -> None:
     generator = load_generator(*source)
-    table = Table(
-        title=f"{generator_name}: {generator.latent_size} -> {generator.observation_size}"
-    )
+    table = Table(title=f"{source[0]}: {generator.latent_size} -> {generator.observation_size}")
     for heading in ("layer", "shape", "activation", "bias", "expansion", "rank", "condition"):
         table.add_column(heading, justify="left" if heading == "activation" else "right")
     expectations: list[str] = []
     for number, layer in enumerate(generator.layers, start=1):
+        if not layer.is_dense and layer.width * layer.width_in > LARGEST_SHOWN:
+            table.add_row(*_row(number, layer), "-", "-")
+            expectations.append(
+                f"Layer {number}: a {kind(layer.linear)} too large to be written out here; methods "
+                "that treat all layers at once take it as it is."
+            )
+            continue
         singular = np.linalg.svd(np.asarray(layer.weight), compute_uv=False)
         rank = int((singular > 1e-10 * singular[0]).sum())
         full = rank == layer.width_in
         table.add_row(
-            str(number),
-            f"{layer.width} x {layer.width_in}",
-            str(layer.activation),
-            "yes" if np.asarray(layer.bias).any() else "no",
-            f"{layer.expansion:.2f}",
+            *_row(number, layer),
             "full" if full else f"{rank} of {layer.width_in}",
             f"{singular[0] / singular[-1]:.3g}" if full else "singular",
         )
@@ -39,6 +41,16 @@ def run(source: tuple[str, list[str] | None, str], console: Console) -> None:
         f"Expansion n_i / n_(i-1): the paper asks ReLU layers for {NOISELESS} without noise "
         f"and {NOISY:g} under noise.",
         highlight=False,
+    )
+
+
+def _row(number: int, layer: Layer) -> tuple[str, ...]:
+    return (
+        str(number),
+        f"{layer.width} x {layer.width_in}",
+        str(layer.activation),
+        "yes" if np.asarray(layer.bias).any() else "no",
+        f"{layer.expansion:.2f}",
     )
 
 
