@@ -68,9 +68,130 @@ def test_linear_layers_without_an_activation_become_one():
     assert jaxinv.Generator.from_torch(net).widths == (2, 5)
 
 
+def on_images(*modules):
+    """Behind a linear layer that makes images of 4 channels and 4 x 4 pixels."""
+    return nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Unflatten(1, (4, 4, 4)), *modules).eval()
+
+
+class Shapes(nn.Module):
+    """Sizes asked for, constants, and functions on images."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 64)
+        self.blocks = nn.ModuleList([nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 2, 3)])
+        self.register_buffer("mean", torch.rand(2, 1, 1))
+
+    def forward(self, z):
+        f = nn.functional
+        h = f.elu(self.fc(z) * 0.5).view(z.size(0), 4, 4, -1)
+        h = f.interpolate(h, scale_factor=2, mode="nearest")
+        for block in self.blocks:
+            h = f.silu(block(f.pad(h, (1, 0, 0, 2))))
+        h = f.interpolate(1.0 - h / 2, size=(7, 9), mode="bilinear", align_corners=False)
+        h = f.avg_pool2d(f.gelu(h + self.mean), 2)
+        return f.softplus(h.permute(0, 2, 3, 1)).reshape(h.shape[0], -1)
+
+
+class Seeded(nn.Module):
+    """A latent made an image by itself, as a DCGAN does."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = nn.ConvTranspose2d(5, 3, 4, bias=False)
+        self.norm = nn.BatchNorm2d(3)
+        self.norm.running_mean.normal_()
+
+    def forward(self, z):
+        return torch.tanh(self.norm(self.up(z.view(z.shape[0], -1, 1, 1))))
+
+
+CONVOLUTIONAL = {
+    "strides": on_images(
+        nn.ConvTranspose2d(4, 6, (3, 4), stride=(3, 2), padding=(1, 0), output_padding=(2, 1)),
+        nn.BatchNorm2d(6),
+        nn.SiLU(),
+        nn.Conv2d(6, 4, 3, stride=2, dilation=2, groups=2, padding=1),
+        nn.BatchNorm2d(4),
+        nn.Softplus(),
+    ),
+    "norm before": on_images(nn.BatchNorm2d(4), nn.ConvTranspose2d(4, 2, 3), nn.ELU()),
+    "same": on_images(nn.Conv2d(4, 2, (2, 4), padding="same"), nn.GELU()),
+    "valid": on_images(nn.Conv2d(4, 2, 2, padding="valid"), nn.Sigmoid()),
+    "reflect": on_images(nn.Conv2d(4, 2, 3, padding=2, padding_mode="reflect")),
+    "circular": on_images(nn.Conv2d(4, 2, 3, padding=1, padding_mode="circular"), nn.Tanh()),
+    "two in a row": on_images(nn.Conv2d(4, 3, 3, padding=1), nn.Conv2d(3, 2, 3, padding=1)),
+    "shuffle": on_images(nn.Conv2d(4, 8, 1), nn.PixelShuffle(2), nn.ReLU(), nn.Tanh()),
+    "up": on_images(
+        nn.Upsample(scale_factor=3), nn.Conv2d(4, 1, 3), nn.Flatten(), nn.Linear(100, 7)
+    ),
+    "linear": on_images(nn.UpsamplingBilinear2d(scale_factor=2), nn.Conv2d(4, 1, 3, padding=1)),
+    "fraction": on_images(nn.Upsample(scale_factor=1.6, mode="bilinear"), nn.BatchNorm2d(4)),
+    "pools": on_images(
+        nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.AdaptiveAvgPool2d((3, 1))
+    ),
+    "pads": on_images(nn.ZeroPad2d((1, 0, -1, 2)), nn.ReplicationPad2d(1), nn.ReflectionPad2d(2)),
+    "1d": nn.Sequential(
+        nn.Linear(3, 20), nn.Unflatten(1, (4, 5)), nn.ReLU(), nn.ConvTranspose1d(4, 2, 3, 2)
+    ),
+    "3d": nn.Sequential(
+        nn.Linear(3, 16), nn.Unflatten(1, (2, 2, 2, 2)), nn.ConvTranspose3d(2, 2, 2, 2), nn.ReLU()
+    ),
+    "nested": on_images(
+        nn.Sequential(nn.Conv2d(4, 2, 1), nn.Sequential(nn.Dropout2d(), nn.ReLU()))
+    ),
+    "shapes": Shapes().eval(),
+    "seeded": Seeded().eval(),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_convolutional_modules_are_read_as_chains(name):
+    module = CONVOLUTIONAL[name].double()
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.running_mean)
+            nn.init.uniform_(part.weight, 0.5, 2.0)
+    generator = jaxinv.Generator.from_torch(module)
+    z = np.random.default_rng(1).standard_normal((5, generator.latent_size))
+    with torch.no_grad():
+        expected = module(torch.from_numpy(z)).reshape(5, -1).numpy()
+    # Softplus is a line above 20 in PyTorch; the rest is rounding.
+    np.testing.assert_allclose(generator(z), expected, rtol=1e-9, atol=1e-9)
+    assert not any(layer.is_dense for layer in generator.layers[1:])
+
+
 class Branch(nn.Module):
     def forward(self, z):
         return torch.relu(z) + z
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.start, self.block = nn.Linear(2, 4), nn.Linear(4, 4)
+
+    def forward(self, z):
+        h = self.start(z)
+        return torch.relu(h + self.block(h))
+
+
+class Divided(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 3)
+        self.inner = nn.Linear(2, 3)
+
+    def forward(self, z):
+        return 1.0 / self.inner(z)
+
+
+class Dropped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(2, 3)
+
+    def forward(self, z):
+        return nn.functional.dropout(self.inner(z))
 
 
 class Stretched(nn.Linear):
@@ -88,19 +209,28 @@ def hooked():
 @pytest.mark.parametrize(
     ("module", "sentence"),
     [
-        (nn.Sequential(nn.Linear(2, 3), nn.GELU()), "GELU"),
+        (nn.Sequential(nn.Linear(2, 3), nn.Hardtanh()), "Hardtanh.*FunctionGenerator"),
         (nn.Sequential(nn.Linear(2, 3), nn.LeakyReLU(-0.1)), "slope -0.1"),
         (nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), "eval"),
         (nn.Sequential(nn.ReLU(), nn.Linear(2, 3)), "begins with a linear"),
         (nn.Sequential(nn.Linear(2, 3), Branch()), "one chain"),
         (nn.Sequential(Stretched(2, 3), nn.ReLU()), "outside a known layer"),
         (hooked(), "differs from its own forward pass"),
-        (
-            nn.Sequential(
-                nn.Linear(9, 8192), nn.Unflatten(1, (512, 4, 4)), nn.ConvTranspose2d(512, 256, 4, 2)
-            ),
-            "above the limit",
-        ),
+        (nn.Sequential(nn.Linear(2, 3), nn.ELU(0.5)), "alpha=0.5"),
+        (nn.Sequential(nn.Linear(2, 3), nn.Softplus(2.0)), "beta=2.0"),
+        (nn.Sequential(nn.Linear(2, 3), nn.GELU("tanh")), "approximate='tanh'"),
+        (on_images(nn.MaxPool2d(2)), "MaxPool2d.*FunctionGenerator"),
+        (on_images(nn.Upsample(scale_factor=2, mode="bicubic")), "bicubic.*FunctionGenerator"),
+        (on_images(nn.AvgPool2d(2, ceil_mode=True)), "rounds up"),
+        (on_images(nn.ConstantPad2d(1, 3.0)), "zeros can be"),
+        (on_images(nn.Linear(4, 4)), "put a Flatten before"),
+        (on_images(nn.ConvTranspose2d(4, 1, 3, stride=8000)), "above the limits"),
+        (on_images(nn.ReflectionPad2d(5)), "cannot be padded"),
+        (on_images(nn.Upsample(scale_factor=5000)), "an axis has 1 to"),
+        (nn.Sequential(nn.Linear(2, 3), nn.Conv2d(3, 2, 1)), "needs an image"),
+        (Residual(), "one chain.*FunctionGenerator"),
+        (Divided(), "divides by what flows"),
+        (Dropped(), "training=self.training"),
         (
             nn.Sequential(nn.Unflatten(1, (2, 1, 1)), nn.ConvTranspose2d(3, 2, 4)),
             "needs 3 channels",
@@ -150,7 +280,10 @@ def test_hostile_files_run_nothing_and_take_no_memory(tmp_path):
     torch.save({"a": Bomb(tmp_path / "ran")}, tmp_path / "bomb.pt")
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Bomb(tmp_path / "ran")))
     torch.save(nn.Linear(2, 2), tmp_path / "module.pt")
-    torch.save({"a": torch.ones(2)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    old = {"_use_new_zipfile_serialization": False}
+    torch.save({"a": Bomb(tmp_path / "ran")}, tmp_path / "old bomb.pt", **old)
+    torch.save({"a.weight": torch.ones(3, 2)}, tmp_path / "cut.pt", **old)
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "cut.pt").read_bytes()[:-8])
     sizes = {"storage": (b"K\x06tq", b"J\x00\xe1\xf5\x7ftq"), "shape": (b"K\x03K\x02", b"MffK\x02")}
     for name, (old, new) in sizes.items():
         with (
@@ -160,7 +293,59 @@ def test_hostile_files_run_nothing_and_take_no_memory(tmp_path):
             for member in good.namelist():
                 assert member[-8:] != "data.pkl" or old in good.read(member)
                 bad.writestr(member, good.read(member).replace(old, new, 1))
-    for name in ("bomb", "pickle", "module", "old", "storage", "shape"):
+    for name in ("bomb", "pickle", "module", "old bomb", "cut", "storage", "shape"):
         with pytest.raises(ValueError, match=f"{name}.pt"):
             jaxinv.load_generator(tmp_path / f"{name}.pt", layers=["a", "relu"])
     assert not (tmp_path / "ran").exists()
+
+
+def encoder_and_decoder():
+    decoder = nn.Sequential(
+        nn.Linear(3, 32),
+        nn.ReLU(),
+        nn.Unflatten(1, (8, 2, 2)),
+        nn.ConvTranspose2d(8, 6, (4, 3), stride=2, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+        nn.Conv2d(6, 4, 3, padding=1, groups=2),
+        nn.PixelShuffle(2),
+        nn.Sigmoid(),
+    )
+    decoder[4].running_mean.normal_()
+    return nn.ModuleDict({"encoder": nn.Linear(5, 3), "decoder": decoder}).eval()
+
+
+DECODER = ["0", "relu", "reshape:8x2x2", "3:transposed,stride=2,padding=1", "4", "relu"]
+DECODER += [
+    "upsample:2,bilinear,align_corners",
+    "7:padding=1,groups=2",
+    "pixel_shuffle:2",
+    "sigmoid",
+]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_part_of_a_file_is_read_by_its_prefix(tmp_path, zipped):
+    nets = encoder_and_decoder()
+    path = tmp_path / "vae.pt"
+    torch.save(nets.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    generator = jaxinv.load_generator(path, layers=DECODER, prefix="decoder.")
+    z = np.random.default_rng(0).standard_normal((4, 3))
+    expected = jaxinv.Generator.from_torch(nets["decoder"])(z)
+    np.testing.assert_allclose(generator(z), expected, rtol=1e-12)
+    for layers, prefix, sentence in [
+        (DECODER, "", "no such parameters"),
+        (DECODER, "generator.", "no name starts with"),
+        (None, "decoder.", "pass layers="),
+        (DECODER[:6], "decoder.", "leaves out"),
+        ([*DECODER[:3], "3:transposed,strides=2"], "decoder.", "not understood"),
+        ([*DECODER[:3], "3:transposed,stride=-2"], "decoder.", "not a size"),
+        ([*DECODER[:3], "3:transposed,stride=2x2x2"], "decoder.", "names 3 axes"),
+        (["0", "relu", "3:transposed"], "decoder.", "needs an image"),
+        (["0", "relu", "reshape:9x2x2"], "decoder.", "32 values arrive"),
+        (["0", "flatten:2"], "decoder.", "no options"),
+        (["0", "reshape:8x2x2", "upsample:2,cubic"], "decoder.", "write upsample:2"),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            jaxinv.load_generator(path, layers=layers, prefix=prefix)

@@ -130,9 +130,9 @@ def pad(chain: Chain, what: str, amounts: Amounts, mode: str = "constant") -> No
     _checked(what, sizes, after)
     if all(amount == 0 for pair in amounts for amount in pair):
         return
-    if mode != "constant" and any(
-        min(n, n - 1 + sum(p)) < 1 for n, p in zip(sizes, amounts, strict=True)
-    ):
+    furthest = [max(pair) for pair in amounts]
+    reach = {"reflect": 1, "circular": 0}.get(mode, -LARGEST_SIZE)
+    if any(far + reach > n for n, far in zip(sizes, furthest, strict=True)):
         raise ValueError(f"{what}: {sizes} cannot be padded by {tuple(amounts)}")
     along(
         chain,
@@ -152,8 +152,8 @@ def resize(
     """Interpolation to sizes, or by scales, one an axis."""
     before = spaces(chain, what)
     if scales is not None and len(scales) == len(before):
-        if not all(0.0 < s < LARGEST_SIZE for s in scales):
-            raise ValueError(f"{what} scales by {tuple(scales)}")
+        if not all(0.0 < s <= LARGEST_SIZE for s in scales):
+            raise ValueError(f"{what} scales by {tuple(scales)}; an axis has 1 to {LARGEST_SIZE}")
         sizes = [floor(n * s) for n, s in zip(before, scales, strict=True)]
     if sizes is None or len(sizes) != len(before):
         raise ValueError(f"{what} resizes {before} to {sizes or scales}; expected one an axis")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxinv.formats.tensors import to_tensors
 from jaxinv.job import durable
 from jaxinv.job.sources import open_mask, open_rows, reopen
 from jaxinv.job.sources.rows import Rows, fingerprint, stamps
@@ -118,6 +119,13 @@ class Manifest:
 def generator_digest(generator: Generator) -> str:
     """SHA-256 over every weight, bias and activation."""
     digest = hashlib.sha256()
+    if not generator.is_dense:
+        # What the file of the generator says: a convolution is not written out for a fingerprint.
+        tensors, activations, described = to_tensors(generator)
+        digest.update(f"{activations} {described}".encode())
+        for name, array in sorted(tensors.items()):
+            digest.update(f"{name} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
     for layer in generator.layers:
         for array in (np.asarray(layer.weight), np.asarray(layer.bias)):
             digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())

@@ -52,16 +52,20 @@ class Separable(LinearMap):
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=[],
-    meta_fields=["input_shape", "split", "order", "output_shape"],
+    meta_fields=["input_shape", "split", "order", "shape"],
 )
 @dataclass(frozen=True)
 class Rearrangement(LinearMap):
-    """The same values in another order: reshape to `split`, transpose by `order`, reshape."""
+    """The same values in another order: reshape to `split`, transpose by `order`, to `shape`."""
 
     input_shape: tuple[int, ...]
     split: tuple[int, ...]
     order: tuple[int, ...]
-    output_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.shape
 
     def __call__(self, z: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
         batch = z.shape[:-1]
