@@ -168,3 +168,32 @@ def test_a_row_whose_jacobian_is_not_finite_has_a_status():
     found = jaxinv.invert(g, np.stack([np.full(6, 1.5), np.full(6, np.inf)]))
     assert int(found.status[1]) == Status.BAD_INPUT
     assert int(found.status[0]) in (Status.UNDERDETERMINED, Status.INEXACT, Status.STEP_LIMIT)
+
+
+def test_long_latents_are_fitted_without_a_jacobian(monkeypatch):
+    monkeypatch.setattr("jaxinv.joint.descent.lanes.LONG_LATENT", 5)
+    found = jaxinv.invert(G, X)
+    assert found.ok.all()
+    assert errors(found).max() < 1e-6
+    boxed = jaxinv.invert(G, X, latent_bounds=(-1.5, 1.5))
+    assert (np.abs(boxed.latent) <= 1.5).all()
+
+
+def test_a_jacobian_in_parts_is_the_whole_one(monkeypatch):
+    whole = np.asarray(G.jacobian(Z))
+    function = jaxinv.FunctionGenerator(lambda z: jnp.tanh(jnp.outer(z, z) * 0.3), latent_size=5)
+    pushed = np.asarray(function.jacobian(Z))
+    jax.clear_caches()
+    for room in ("walk", "function"):
+        monkeypatch.setattr(f"jaxinv.model.{room}.COLUMN_BYTES", 1 << 12)
+    np.testing.assert_allclose(G.jacobian(Z), whole, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(function.jacobian(Z), pushed, rtol=1e-12, atol=1e-14)
+    jax.clear_caches()
+
+
+def test_memory_decides_how_many_runs_stand_together():
+    few = jaxinv.invert(G, X, jaxinv.Auto(memory=1))
+    many = jaxinv.invert(G, X, jaxinv.Auto(lanes=12))
+    assert few.ok.all() and many.ok.all()
+    with pytest.raises(ValueError, match="memory=0 must be a number of bytes"):
+        jaxinv.Auto(memory=0)

@@ -28,7 +28,9 @@ class Problem:
     row_ids: Int[np.ndarray, " B"]
 
 
-def engine_of(problem: Problem, lanes: int | None, steps: int) -> Engine:
+def engine_of(problem: Problem, lanes: int | None, steps: int, memory: int | None = None) -> Engine:
     """Lanes for this problem, as many as its shape (never its observations) says."""
-    lanes = lanes or min(default_lanes(problem.generator), len(problem.live))
-    return Engine(problem.generator, problem.observation, problem.weight, problem.box, lanes, steps)
+    lanes = lanes or min(default_lanes(problem.generator, memory), len(problem.live))
+    return Engine(
+        problem.generator, problem.observation, problem.weight, problem.box, lanes, method.steps
+    )

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from jaxinv.model.decoder import Linearization
 from jaxinv.model.layer import Layer
 from jaxinv.model.traced import Traced, traced
+from jaxinv.model.walk import COLUMN_BYTES
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,17 +159,22 @@ class FunctionGenerator:
     def linearized(self, z: Float[Array, "B k"], precision: DTypeLike) -> Linearization:
         """G(z) in the precision of z, and J there in `precision`, from k pushes a latent.
 
+        As many of them at a time as COLUMN_BYTES hold.
+
         >>> import jax.numpy as jnp
         >>> g = jaxinv.FunctionGenerator(lambda z: z**2, latent_size=2)
         >>> g.linearized(jnp.ones((3, 2)), jnp.float32).columns.shape
         (3, 2, 2)
         """
 
+        k, size = self.latent_size, jnp.dtype(precision).itemsize
+        together = int(max(1, min(k, COLUMN_BYTES // (len(z) * self.scratch * size))))
+
         def columns(one: Array) -> Array:
             def push(direction: Array) -> Array:
                 return jax.jvp(self._one, (one,), (direction,))[1]
 
-            return jax.vmap(push)(jnp.eye(self.latent_size, dtype=one.dtype))
+            return jax.lax.map(push, jnp.eye(k, dtype=one.dtype), batch_size=together)
 
         # The pushes compute f(z) once more; XLA shares what it can, and k pushes cost far more.
         return Linearization(self.value(z), jax.vmap(columns)(z.astype(precision)))

@@ -12,7 +12,9 @@ All of it is for use inside a traced computation, or on NumPy arrays where a cal
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
@@ -21,6 +23,7 @@ from jaxinv.model.layer import Layer
 # A ReLU unit closer to its kink than this, relative to its layer, counts as off: an inverter that
 # ends on the boundary of a polytope of preimages leaves rounding there.
 AT_KINK = 1e-7
+COLUMN_BYTES = 1 << 30  # what the columns of all Jacobians may take in a layer together
 
 
 class Passage(NamedTuple):
@@ -119,10 +122,25 @@ def value(layers: Sequence[Layer], z: Float[Array, "*B k"]) -> Float[Array, "*B 
 def columns(
     layers: Sequence[Layer], slopes: Sequence[Array], precision: DTypeLike = jnp.float64
 ) -> Float[Array, "*B k n"]:
-    """J' from the slopes (*B, n_i) of a walk."""
-    for gradient, slope in zip(gradients(layers, slopes, precision), slopes, strict=True):
-        product = slope.astype(precision)[..., None, :] * gradient
-    return product
+    """J' from the slopes (*B, n_i) of a walk; so many columns at a time as COLUMN_BYTES hold."""
+    steep = [slope.astype(precision)[..., None, :] for slope in slopes]
+    first = steep[0] * layers[0].linear.astype(precision).columns()
+
+    def carried(product: Array) -> Array:
+        for layer, slope in zip(layers[1:], steep[1:], strict=True):
+            product = slope * layer.linear.astype(precision)(product)
+        return product
+
+    *batch, k, width = first.shape
+    scratch = max(layer.linear.scratch for layer in layers)
+    groups = -(-int(np.prod(batch)) * k * scratch * first.dtype.itemsize // COLUMN_BYTES)
+    if groups == 1:
+        return carried(first)
+    size = -(-k // groups)
+    padded = jnp.pad(first, [*[(0, 0)] * len(batch), (0, groups * size - k), (0, 0)])
+    parts = jnp.moveaxis(padded.reshape(*batch, groups, size, width), -3, 0)
+    whole = jnp.moveaxis(jax.lax.map(carried, parts), 0, -3)
+    return whole.reshape(*batch, groups * size, -1)[..., :k, :]
 
 
 def gradients(

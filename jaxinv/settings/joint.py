@@ -18,7 +18,8 @@ class LevenbergMarquardt:
     one run. tolerance: relative residual ||G(z) - x|| / ||x|| up to which a row counts as
     reproduced. start_scale: standard deviation of the starting points' entries. softness: slope
     that the dead side of a ReLU has at first and that falls to 0 as the run converges (leaky
-    homotopy); 0 leaves the ReLU as it is. lanes: runs computed together; None chooses by memory.
+    homotopy); 0 leaves the ReLU as it is. lanes: runs computed together; None chooses by
+    memory: bytes that their Jacobians may take, None for a share of what the device has.
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
     >>> jaxinv.invert(g, g(np.ones((3, 2))), jaxinv.LevenbergMarquardt(restarts=4)).counts()
@@ -31,10 +32,12 @@ class LevenbergMarquardt:
     start_scale: float = 1.0
     softness: float = 0.0
     lanes: int | None = None
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         require(self.restarts >= 1, f"restarts={self.restarts} must be at least 1, a single run")
         _check_runs(self.steps, self.tolerance, self.start_scale, self.softness, self.lanes)
+        _check_memory(self.memory)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Auto:
     softness: float = 0.5
     preimage: Preimage = "any"
     lanes: int | None = None
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         require(self.runs >= 1, f"runs={self.runs} must be at least 1")
@@ -83,6 +87,14 @@ class Auto:
         require(self.agreement >= 2, f"agreement={self.agreement} must be at least 2 runs")
         check_name("preimage", self.preimage, get_args(Preimage))
         _check_runs(self.steps, self.tolerance, self.start_scale, self.softness, self.lanes)
+        _check_memory(self.memory)
+
+
+def _check_memory(memory: int | None) -> None:
+    require(
+        memory is None or memory >= 1,
+        f"memory={memory} must be a number of bytes, or None to ask the device",
+    )
 
 
 def _check_runs(

@@ -17,17 +17,26 @@ from jaxinv.joint.descent.levenberg_marquardt import (
     idle,
     load,
 )
+from jaxinv.joint.descent.matrix_free import LONG_LATENT, matrix_free_runs
 from jaxinv.linalg.refill import Queue
 from jaxinv.model.decoder import Decoder
 
 LANE_BYTES = 1 << 31  # what the Jacobians of all lanes may take
+SHARE_OF_DEVICE = 4
 MOST_LANES, MOST_ON_CPU = 1024, 16  # on a CPU more lanes only leave the cache
 ROUNDS = 4  # steps between two looks at which lanes are done
 
 
-def default_lanes(decoder: Decoder) -> int:
-    """As many lanes as pay for this decoder on this device."""
-    fit = LANE_BYTES // (3 * 8 * decoder.latent_size * decoder.scratch)
+def default_lanes(decoder: Decoder, memory: int | None = None) -> int:
+    """As many lanes as pay for this decoder on this device.
+
+    memory: bytes that the Jacobians of all lanes may take, on their way through the decoder too;
+    None takes a share of what the device says it has, or LANE_BYTES where it says nothing.
+    """
+    if memory is None:
+        stated = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+        memory = stated // SHARE_OF_DEVICE if stated else LANE_BYTES
+    fit = memory // (3 * 8 * decoder.latent_size * decoder.scratch)
     return int(np.clip(fit, 1, MOST_ON_CPU if jax.default_backend() == "cpu" else MOST_LANES))
 
 
@@ -44,6 +53,9 @@ class Engine:
 
     def run(self, starts: Starts) -> Runs:
         """Run every start to its end and close it with the last steps of its cell."""
+        if self.decoder.latent_size >= LONG_LATENT and not self.decoder.is_dense:
+            data = self.observation, self.weight, self.box
+            return matrix_free_runs(self.decoder, *data, starts, self.lanes, self.steps)
         single = not self.decoder.is_dense
         precision, ending = (jnp.float32, chord_ending) if single else (jnp.float64, exact_step)
         total = len(starts.row)

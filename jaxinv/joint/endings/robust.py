@@ -23,7 +23,7 @@ from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
 from jaxinv.model.decoder import Decoder
-from jaxinv.settings import ClarabelPool
+from jaxinv.settings import ClarabelPool, LevenbergMarquardt
 
 PROGRAMS = 12
 BLOCK = 32  # Jacobians in memory together
@@ -75,7 +75,7 @@ def _reweighted(problem: Problem, latent: np.ndarray, rows: np.ndarray) -> np.nd
         typical = np.maximum(typical, 1e-12 * np.abs(problem.observation).max(-1) + 1e-300)
         scale = typical if scale is None else np.minimum(typical, SHARPER * scale)
         pull = problem.weight / np.sqrt(np.maximum(size, scale[:, None]) / scale[:, None])
-        engine = engine_of(replace(problem, weight=pull), None, 150)
+        engine = engine_of(replace(problem, weight=pull), LevenbergMarquardt())
         runs = engine.run(Starts(rows, point[rows], np.zeros(len(rows))))
         point[rows] = runs.latent
         now = _norm(_residual(problem, point), "l1")

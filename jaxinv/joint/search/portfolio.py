@@ -57,7 +57,7 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Search:
 
 def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Iterator[Search]:
     """The same, one stage at a time: where the search stands after each."""
-    engine = engine_of(problem, method.lanes, method.steps)
+    engine = engine_of(problem, method)
     peeling = peeling and peels(problem.generator)
     if peeling and unrolling_pays(problem.generator):
         search = _from_unrolling(problem, search, engine)
@@ -105,7 +105,7 @@ def restarts(problem: Problem, method: LevenbergMarquardt) -> Search:
     k, scale = problem.generator.latent_size, method.start_scale
     points = np.asarray(starting_points(problem.seed, ids, method.restarts, k, scale))
     starts = random_starts(search.facts.live, points, wave, (method.softness,))
-    return learnt(search, starts, engine_of(problem, method.lanes, method.steps), Start.RANDOM)
+    return learnt(search, starts, engine_of(problem, method), Start.RANDOM)
 
 
 def from_latents(
@@ -115,7 +115,12 @@ def from_latents(
     search = nothing_found(problem, AGREEMENT)
     rows = np.flatnonzero(search.facts.live)
     starts = Starts(rows, latent[rows], np.zeros(len(rows)))
-    return learnt(search, starts, engine_of(problem, method.lanes, method.steps), Start.LAYERWISE)
+    return learnt(
+        search,
+        starts,
+        engine_of(problem, method),
+        Start.LAYERWISE,
+    )
 
 
 def peels(generator: Decoder) -> bool:

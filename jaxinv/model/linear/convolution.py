@@ -82,6 +82,7 @@ class Convolution(_Kernel):
 
     @property
     def output_shape(self) -> tuple[int, ...]:
+        """(channels, *sizes) of the images that come out."""
         spaces = zip(
             self.input_shape[1:],
             self.kernel.shape[2:],
@@ -95,10 +96,12 @@ class Convolution(_Kernel):
 
     @property
     def operations(self) -> float:
+        """Floating-point operations of one application: one product an output and tap, and sum."""
         return 2.0 * self.width * float(np.prod(self.kernel.shape[1:]))
 
     @property
     def scratch(self) -> int:
+        """Numbers held at once while the map is applied to one image."""
         # Every output's patch of the input stands side by side before the product.
         patches = np.prod(self.output_shape[1:]) * np.prod(self.kernel.shape[2:])
         return int(patches) * self.input_shape[0] + self.width_in
@@ -109,6 +112,7 @@ class Convolution(_Kernel):
         return y.reshape(*z.shape[:-1], -1)
 
     def scaled(self, factor: Float[np.ndarray, " n"]) -> "Convolution | None":
+        """diag(factor) W as such a map, where the factor is one number a channel; else None."""
         channels = per_channel(factor, self.output_shape)
         if channels is None:
             return None
@@ -166,6 +170,7 @@ class TransposedConvolution(_Kernel):
 
     @property
     def output_shape(self) -> tuple[int, ...]:
+        """(channels, *sizes) of the images that come out."""
         spaces = zip(
             self.input_shape[1:],
             self.kernel.shape[2:],
@@ -182,10 +187,12 @@ class TransposedConvolution(_Kernel):
 
     @property
     def operations(self) -> float:
+        """Floating-point operations of one application: one product an output and tap, and sum."""
         return 2.0 * self.width_in * float(np.prod(self.kernel.shape[1:]))
 
     @property
     def scratch(self) -> int:
+        """Numbers held at once while the map is applied to one image."""
         # What every input adds to its patch of the output stands side by side before it is summed.
         patches = np.prod(self.input_shape[1:]) * np.prod(self.kernel.shape[1:]) * self.groups
         return int(patches) + self.width
@@ -204,6 +211,7 @@ class TransposedConvolution(_Kernel):
         return y.reshape(*z.shape[:-1], -1)
 
     def scaled(self, factor: Float[np.ndarray, " n"]) -> "TransposedConvolution | None":
+        """diag(factor) W as such a map, where the factor is one number a channel; else None."""
         channels = per_channel(factor, self.output_shape)
         if channels is None:
             return None
