@@ -28,9 +28,8 @@ class Problem:
     row_ids: Int[np.ndarray, " B"]
 
 
-def engine_of(problem: Problem, lanes: int | None, steps: int, memory: int | None = None) -> Engine:
+def engine_of(problem: Problem, method: LevenbergMarquardt | Auto) -> Engine:
     """Lanes for this problem, as many as its shape (never its observations) says."""
-    lanes = lanes or min(default_lanes(problem.generator, memory), len(problem.live))
-    return Engine(
-        problem.generator, problem.observation, problem.weight, problem.box, lanes, method.steps
-    )
+    lanes = method.lanes or min(default_lanes(problem.generator, method.memory), len(problem.live))
+    data = problem.observation, problem.weight, problem.box
+    return Engine(problem.generator, *data, lanes, method.steps)
