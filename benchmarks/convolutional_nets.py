@@ -26,7 +26,7 @@ RANDOM: dict[str, tuple[tuple[int, ...], tuple[int, int, int], tuple[int, ...], 
 }
 # A DCGAN of the usual size: 100 latents, then 512 x 4 x 4 to 3 x 64 x 64.
 USUAL = (100, (512, 4, 4), (256, 128, 64, 3))
-SMALL = (32, (64, 4, 4), (32, 16, 8, 3))
+SMALL = (32, (64, 4, 4), (16, 3))
 NORMALISED_OVER = 64  # latents whose activations give batch normalisation its statistics
 EPSILON = 1e-5  # of batch normalisation
 

@@ -177,6 +177,7 @@ def race(
             "reached": back >= SHARES[-1] * rows,
         }
     for rival in (WHOLE, STAGED):
-        # A lower bound where Adam did not reach the share.
-        found[f"Adam over {rival}"] = found[ADAM]["fastest"] / found[rival]["fastest"]
+        # A lower bound where Adam did not reach the share; nothing where `auto` did not.
+        times = found[ADAM]["fastest"] / found[rival]["fastest"]
+        found[f"Adam over {rival}"] = times if found[rival]["reached"] else None
     return found
