@@ -164,20 +164,27 @@ def race(
     for _ in range(TURNS):
         begin = time.perf_counter()
         for rival, run in rivals.items():
-            moments[rival].append(lap(run, on, np.inf if rival != ADAM else seconds)[-1][:2])
+            before = time.process_time()
+            spent, back, _ = lap(run, on, np.inf if rival != ADAM else seconds)[-1]
+            moments[rival].append((spent, back, time.process_time() - before))
             print(name, rival, "seconds, recovered", *moments[rival][-1], flush=True)
         if time.perf_counter() - begin > LONG:
             break
     for rival, laps in moments.items():
-        spent, back = min(laps, key=lambda one: (one[1] < SHARES[-1] * rows, one[0]))
+        spent, back, _ = min(laps, key=lambda one: (one[1] < SHARES[-1] * rows, one[0]))
         found[rival] = {
             "seconds": [one[0] for one in laps],
+            "processor seconds": [one[2] for one in laps],
             "fastest": spent,
             "recovered": back / rows,
             "reached": back >= SHARES[-1] * rows,
         }
     for rival in (WHOLE, STAGED):
         # A lower bound where Adam did not reach the share; nothing where `auto` did not.
-        times = found[ADAM]["fastest"] / found[rival]["fastest"]
-        found[f"Adam over {rival}"] = times if found[rival]["reached"] else None
+        if not found[rival]["reached"]:
+            continue
+        found[f"Adam over {rival}"] = found[ADAM]["fastest"] / found[rival]["fastest"]
+        # What other work on the machine disturbs less.
+        processor = (min(found[one]["processor seconds"]) for one in (ADAM, rival))
+        found[f"Adam over {rival}, processor"] = next(processor) / next(processor)
     return found
