@@ -12,51 +12,25 @@ what the clock counts. results/peers.json keeps what earlier runs found on other
 
 import argparse
 import json
-from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import jaxinv
+from benchmarks.peers_auto import staged, whole
 from benchmarks.peers_descent import descents
 from benchmarks.peers_layerwise import LAYERWISE
 from benchmarks.peers_newton import newtons
-from benchmarks.peers_race import NETS, SHARES, Progress, Rival, raced, task
+from benchmarks.peers_race import NETS, SHARES, Rival, raced, task
 from benchmarks.record import machine, write
-from jaxinv.call.chunk import joint_problem
-from jaxinv.call.request import Options, checked
-from jaxinv.joint.search.portfolio import stages
-from jaxinv.joint.search.state import nothing_found
 
 OUT = Path(__file__).parent / "results" / "peers.json"
 PACKAGES = ("torch", "optimistix", "lineax", "jaxopt", "optax", "cvxpy", "clarabel", "highspy")
 OURS = "auto"
 SEED = 20_000
-
-
-def whole(
-    method: str | jaxinv.Auto, generator: jaxinv.Generator, x: np.ndarray
-) -> Iterator[Progress]:
-    """The whole call: nothing is known before all of it is, labels and ranks included."""
-    yield Progress(np.asarray(jaxinv.invert(generator, x, method).latent), len(x))
-
-
-def staged(generator: jaxinv.Generator, x: np.ndarray) -> Iterator[Progress]:
-    """`auto` as the iterative rivals are run: the latents it has after each stage of its search."""
-    method = jaxinv.Auto()
-    request, weight = checked(generator, x, method, Options())
-    with jax.enable_x64(True):
-        live, row_ids = np.ones(len(x), bool), np.arange(len(x))
-        problem = joint_problem(request, x, weight, live, row_ids)
-        begin = nothing_found(problem, method.agreement)
-        for search in stages(problem, method, begin, peeling=True):
-            yield Progress(search.minima.latent, len(x))
 
 
 def rivals(net: str) -> dict[str, Rival]:

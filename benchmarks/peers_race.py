@@ -69,12 +69,12 @@ def raced(rival: Rival, on: Task, seconds: float) -> dict[str, Any]:
         # Later stages compile as well.
         while time.perf_counter() - begin < seconds + first and next(answers, None):
             pass
-        lap = fastest = _lap(rival, on, seconds)
+        now = fastest = lap(rival, on, seconds)
         for _ in range(REPEATS - 1):
-            if lap[-1][0] > SHORT:
+            if now[-1][0] > SHORT:
                 break
-            lap = _lap(rival, on, seconds)
-            fastest = min(fastest, lap, key=lambda moments: moments[-1][0])
+            now = lap(rival, on, seconds)
+            fastest = min(fastest, now, key=lambda moments: moments[-1][0])
     except Exception as problem:
         return {"failed": f"{type(problem).__name__}: {problem}"[:200]}
     spent, recovered, rows = fastest[-1]
@@ -85,7 +85,7 @@ def raced(rival: Rival, on: Task, seconds: float) -> dict[str, Any]:
     return result
 
 
-def _lap(rival: Rival, on: Task, seconds: float) -> list[tuple[float, int, int]]:
+def lap(rival: Rival, on: Task, seconds: float) -> list[tuple[float, int, int]]:
     """(seconds spent, rows recovered, rows begun) at each answer of one run."""
     moments, spent = [], 0.0
     begin = time.perf_counter()
