@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from jaxinv.joint.descent.lanes import Engine, default_lanes
 from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.model.decoder import Decoder
+from jaxinv.settings import Auto, LevenbergMarquardt
 
 
 @dataclass(frozen=True)

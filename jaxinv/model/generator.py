@@ -146,11 +146,23 @@ class Generator:
             return _jacobian(self, self._checked_latent(latent))
 
     def value(self, z: Float[Array, "*B k"]) -> Float[Array, "*B n"]:
-        """G(z) in the precision of z, for use inside a traced computation."""
+        """G(z) in the precision of z, for use inside a traced computation.
+
+        >>> import jax.numpy as jnp
+        >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+        >>> g.value(jnp.ones((3, 2), jnp.float32)).dtype
+        dtype('float32')
+        """
         return walk.value(self.layers, z)
 
     def linearized(self, z: Float[Array, "B k"], precision: DTypeLike) -> Linearization:
-        """G(z) and J', for use inside a traced computation; see `Decoder`."""
+        """G(z) in the precision of z and J' in `precision`, for use in a traced computation.
+
+        >>> import jax.numpy as jnp
+        >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+        >>> g.linearized(jnp.ones((3, 2)), jnp.float32).columns.shape
+        (3, 2, 20)
+        """
         walked = walk.walk(self.layers, z)
         return Linearization(walked.value, walk.columns(self.layers, walked.slopes, precision))
 

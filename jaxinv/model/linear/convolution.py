@@ -112,7 +112,13 @@ class Convolution(_Kernel):
         return y.reshape(*z.shape[:-1], -1)
 
     def scaled(self, factor: Float[np.ndarray, " n"]) -> "Convolution | None":
-        """diag(factor) W as such a map, where the factor is one number a channel; else None."""
+        """diag(factor) W as such a map, where the factor is one number a channel; else None.
+
+        >>> conv = jaxinv.Convolution(np.ones((2, 1, 3)), input_shape=(1, 5))
+        >>> doubled = conv.scaled(np.repeat([2.0, 1.0], 3))
+        >>> doubled.kernel[:, 0, 0].tolist(), conv.scaled(np.arange(6.0))
+        ([2.0, 1.0], None)
+        """
         channels = per_channel(factor, self.output_shape)
         if channels is None:
             return None
@@ -211,7 +217,13 @@ class TransposedConvolution(_Kernel):
         return y.reshape(*z.shape[:-1], -1)
 
     def scaled(self, factor: Float[np.ndarray, " n"]) -> "TransposedConvolution | None":
-        """diag(factor) W as such a map, where the factor is one number a channel; else None."""
+        """diag(factor) W as such a map, where the factor is one number a channel; else None.
+
+        >>> conv = jaxinv.TransposedConvolution(np.ones((1, 2, 3)), input_shape=(1, 5), stride=2)
+        >>> doubled = conv.scaled(np.repeat([2.0, 1.0], 11))
+        >>> doubled.kernel[0, :, 0].tolist()
+        [2.0, 1.0]
+        """
         channels = per_channel(factor, self.output_shape)
         if channels is None:
             return None
