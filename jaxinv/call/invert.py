@@ -14,7 +14,7 @@ from jaxinv.call.request import (
     real_array,
     requested,
 )
-from jaxinv.model.generator import Generator
+from jaxinv.model.decoder import Decoder
 from jaxinv.outcome.inversion import Inversion, concatenate, take_rows
 from jaxinv.settings import Method
 
@@ -23,7 +23,7 @@ LARGEST_CHUNK = 1024
 
 
 def invert(
-    generator: Generator,
+    generator: Decoder,
     observations: Any,
     method: str | Method = "auto",
     *,
@@ -39,6 +39,7 @@ def invert(
 ) -> Inversion:
     """Find latents z with G(z) close to each observation x = G(z) + e.
 
+    generator: a `Generator`, or a `FunctionGenerator` for the methods "auto", "lm" and "gd".
     observations: (B, n), or (n,) for one. method: a name ("auto", "exact", "linf", ...) or its
     settings. mask: (n,) or (B, n) bool, True where observed. weights: (n,) or (B, n) > 0,
     importance of each observed entry. latent_bounds: (low, high), scalars or (k,). operator: A of
@@ -77,7 +78,7 @@ def invert(
 
 
 def invert_stream(
-    generator: Generator,
+    generator: Decoder,
     chunks: Iterable[Any],
     method: str | Method = "auto",
     *,
@@ -130,7 +131,7 @@ def invert_stream(
     yield from in_flight(pieces(), devices)
 
 
-def default_chunk(generator: Generator, memory: int = CHUNK_BYTES) -> int:
+def default_chunk(generator: Decoder, memory: int = CHUNK_BYTES) -> int:
     """Rows whose normal matrices fit into so many bytes, at most LARGEST_CHUNK."""
     k, layers = generator.latent_size, generator.layers
     matrices = [layer.width_in**2 + 4 * layer.width for layer in layers if layer.is_dense]

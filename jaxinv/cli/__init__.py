@@ -9,6 +9,7 @@ from rich.console import Console
 
 from jaxinv.cli import job_commands
 from jaxinv.cli.options import (
+    AllowCodeOption,
     ChunkOption,
     ClusterOption,
     DevicesOption,
@@ -17,7 +18,7 @@ from jaxinv.cli.options import (
     MemoryOption,
     PrefixOption,
     WorkersOption,
-    spelled,
+    source_of,
 )
 
 SOME_FAILED, BAD_INPUT = 1, 2
@@ -60,6 +61,7 @@ def invert(
     mask: Annotated[Path | None, typer.Option(help="Booleans (n,) or (B, n), True: seen.")] = None,
     layers: LayersOption = None,
     prefix: PrefixOption = "",
+    allow_code: AllowCodeOption = False,
     dataset: Annotated[str | None, typer.Option(help="Array inside .npz, .h5 or .zarr.")] = None,
     pixels: Annotated[
         str, typer.Option(help="Images to [0, 1] (unit), [-1, 1] (signed).")
@@ -77,7 +79,7 @@ def invert(
 ) -> None:
     """Find the latent code of every row of OBSERVATIONS; into a directory, as a job that can be
     interrupted and resumed."""
-    source = (generator, spelled(layers), prefix)
+    source = source_of(generator, layers, prefix, allow_code)
     if out.suffix == ".npz":
         from jaxinv.cli.invert import run
 
@@ -98,11 +100,12 @@ def inspect(
     generator: Annotated[str, typer.Argument(help="A file, or a shipped generator's name.")],
     layers: LayersOption = None,
     prefix: PrefixOption = "",
+    allow_code: AllowCodeOption = False,
 ) -> None:
     """Show a generator's layers and what inversion can be expected to do with it."""
     from jaxinv.cli.inspect import run
 
-    run((generator, spelled(layers), prefix), Console())
+    run(source_of(generator, layers, prefix, allow_code), Console())
 
 
 @app.command()

@@ -4,7 +4,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxinv.formats import load_generator
+from jaxinv.cli.options import Source
+from jaxinv.cli.source import loaded_chain
 from jaxinv.model.generator import Generator
 from jaxinv.model.layer import Layer, kind
 
@@ -14,10 +15,10 @@ CODES = 8
 SINGULAR = 1e-10  # of the largest singular value
 
 
-def run(source: tuple[str, list[str] | None, str], console: Console) -> None:
+def run(source: Source, console: Console) -> None:
     """Load the generator of this name, layers and prefix, and print what can be said of it."""
-    generator = load_generator(*source)
-    table = Table(title=f"{source[0]}: {generator.latent_size} -> {generator.observation_size}")
+    generator = loaded_chain(source, "inspect")
+    table = Table(title=f"{source.name}: {generator.latent_size} -> {generator.observation_size}")
     for heading in ("layer", "map", "shape", "activation", "bias", "expansion", "rank", "cond."):
         table.add_column(heading, justify="left" if heading in ("map", "activation") else "right")
     expectations: list[str] = []

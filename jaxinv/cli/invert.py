@@ -16,14 +16,15 @@ from rich.progress import (
 from rich.text import Text
 
 from jaxinv.call.invert import default_chunk, invert_stream
-from jaxinv.formats import load_generator
+from jaxinv.cli.options import Source
+from jaxinv.cli.source import loaded
 from jaxinv.job import durable
 from jaxinv.job.sources import open_mask, open_rows
 from jaxinv.outcome.inversion import Inversion, concatenate
 
 
 def run(
-    source: tuple[str, list[str] | None, str],
+    source: Source,
     observations: Path,
     out: Path,
     question: tuple[str, float | None, Path | None, str | None, str, int],
@@ -37,7 +38,7 @@ def run(
         raise ValueError(f"--out {out}: there is no folder {out.parent}")
     durable.probe(out)
     method, noise, mask, dataset, pixels, seed = question
-    generator = load_generator(*source)
+    generator = loaded(source)
     rows = open_rows(observations, dataset, pixels)
     size = min(chunk or default_chunk(generator), max(rows.count, 1))
     seen = None

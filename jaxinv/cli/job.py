@@ -13,8 +13,9 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from jaxinv.cli.options import Source
 from jaxinv.cli.progress import Bar, Lines
-from jaxinv.formats import load_generator
+from jaxinv.cli.source import loaded_chain
 from jaxinv.job import executors
 from jaxinv.job.job import Job
 from jaxinv.job.retry import open_retry, results, retries
@@ -39,7 +40,7 @@ class Machines(NamedTuple):
 
 
 def begin(
-    source: tuple[str, list[str] | None, str],
+    source: Source,
     observations: Path,
     folder: Path,
     question: Question,
@@ -50,10 +51,10 @@ def begin(
     method, noise, mask, dataset, pixels, seed = question
     job = Job.create(
         folder,
-        load_generator(*source),
+        loaded_chain(source, "a job"),
         observations,
         method,
-        name=source[0],
+        name=source.name,
         mask=mask,
         noise=noise,
         seed=seed,

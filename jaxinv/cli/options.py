@@ -1,6 +1,6 @@
 """Options that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -30,6 +30,25 @@ ClusterOption = Annotated[
 IntervalOption = Annotated[
     float, typer.Option(min=0.1, help="Job: seconds between lines where there is no terminal.")
 ]
+
+
+AllowCodeOption = Annotated[
+    bool, typer.Option("--allow-code", help="Run the Python file of a GENERATOR module.py:name.")
+]
+
+
+class Source(NamedTuple):
+    """Where the generator comes from, as the command line names it."""
+
+    name: str
+    layers: list[str] | None
+    prefix: str
+    allow_code: bool
+
+
+def source_of(name: str, layers: str | None, prefix: str, allow_code: bool) -> Source:
+    """What the options say of the generator."""
+    return Source(name, spelled(layers), prefix, allow_code)
 
 
 def spelled(layers: str | None) -> list[str] | None:

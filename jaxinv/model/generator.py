@@ -158,9 +158,10 @@ class Generator:
     def linearized(self, z: Float[Array, "B k"], precision: DTypeLike) -> Linearization:
         """G(z) in the precision of z and J' in `precision`, for use in a traced computation.
 
-        >>> import jax.numpy as jnp
+        >>> import jax
         >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
-        >>> g.linearized(jnp.ones((3, 2)), jnp.float32).columns.shape
+        >>> with jax.enable_x64(True):
+        ...     g.linearized(jax.numpy.ones((3, 2)), jax.numpy.float32).columns.shape
         (3, 2, 20)
         """
         walked = walk.walk(self.layers, z)
