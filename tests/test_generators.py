@@ -157,3 +157,18 @@ def test_a_pickled_generator_is_the_same_one():
         for mine, its in zip(generator.layers, arrived.layers, strict=True):
             np.testing.assert_array_equal(mine.weight, its.weight)
             assert mine.activation == its.activation
+
+
+def test_the_command_line_reads_a_part_of_a_state_dict(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"d.fc.weight": rng.standard_normal((8, 2)), "d.up.weight": np.ones((2, 1, 2, 2))}
+    np.savez(tmp_path / "vae.npz", **arrays, **{"e.fc.weight": np.ones((2, 8))})
+    layers = "fc relu reshape:2x2x2 up:transposed,stride=2 tanh"
+    arguments = ["inspect", str(tmp_path / "vae.npz"), "--layers", layers, "--prefix", "d."]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0, shown
+    assert "16 x 8" in shown.stdout and "tanh" in shown.stdout
+    with pytest.raises(ValueError, match="pass layers="):
+        jaxinv.load_generator(tmp_path / "vae.npz", prefix="d.")
+    with pytest.raises(ValueError, match="leave layers= and prefix= out"):
+        jaxinv.load_generator("mnist-relu-20-60-784", prefix="d.")

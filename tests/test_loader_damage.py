@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 import jaxinv
 from jaxinv.job.sources import open_rows
+from jaxinv.model.linear.composed import composed, scaling
+from jaxinv.model.linear.resampling import pixel_shuffle
 
 FORMATS = ("net.npz", "net.safetensors", "rows.npy", "rows.npz", "packed.npz", "net.onnx")
+FORMATS += ("net-conv.npz", "net-conv.safetensors", "net-old.pt")
 
 
 @cache
@@ -32,6 +35,17 @@ def valid(name, folder):
         weight = onnx.numpy_helper.from_array(np.ones((4, 6), np.float32), "W")
         graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], [weight])
         onnx.save(helper.make_model(graph), path)
+    elif name == "net-old.pt":
+        torch = pytest.importorskip("torch")
+        weights = {"up.weight": torch.ones(2, 3, 3), "up.bias": torch.ones(3)}
+        torch.save(weights, path, _use_new_zipfile_serialization=False)
+    elif name.startswith("net-conv"):
+        up = jaxinv.TransposedConvolution(np.ones((2, 4, 3, 3)), (2, 3, 3), stride=2)
+        shuffled = composed(
+            up, pixel_shuffle(2, up.output_shape), scaling(np.arange(196.0), (196,))
+        )
+        layers = [(np.ones((18, 3)), None, "relu"), (shuffled, np.ones(196), "tanh")]
+        jaxinv.save_generator(jaxinv.Generator.from_layers(layers), path)
     elif name.startswith("net"):
         jaxinv.save_generator(jaxinv.Generator.random((3, 8, 16)), path)
     else:
@@ -58,7 +72,8 @@ def test_damage_is_told_and_nothing_worse(tmp_path_factory, name, changes, cut):
     path.write_bytes(data if cut is None else data[: cut % len(data)])
     with suppress(ValueError):  # what arrived, in a sentence; anything else fails the test
         if name.startswith("net"):
-            jaxinv.load_generator(path)
+            old = ["reshape:2x4", "up:transposed,stride=2", "relu"] if name[-3:] == ".pt" else None
+            jaxinv.load_generator(path, layers=old)
         else:
             rows = open_rows(path)
             rows.read(0, rows.count)

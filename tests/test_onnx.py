@@ -73,6 +73,100 @@ def convolutional(path):
     )
 
 
+def images():
+    """Nodes that make images of 4 channels and 3 x 3 pixels, named "c", and their constants."""
+    nodes = [
+        node("Gemm", "z", "W", out="a"),
+        node("Relu", "a", out="b"),
+        node("Reshape", "b", "shape", out="c"),
+    ]
+    return nodes, {"W": random(4, 36), "shape": np.array([0, 4, 3, 3])}
+
+
+def chained(path, *steps):
+    """Images, then operators: each a kind, its constants by name, and its attributes."""
+    nodes, constants = images()
+    flowing = "c"
+    for number, (kind, given, attributes) in enumerate(steps):
+        constants |= {f"{name}{number}": values for name, values in given.items()}
+        names = [f"{name}{number}" for name in given]
+        out = "x" if number == len(steps) - 1 else f"s{number}"
+        nodes.append(node(kind, flowing, *names, out=out, **attributes))
+        flowing = out
+    return saved(path, nodes, constants)
+
+
+def numbers(*values):
+    return np.array(values, np.float32)
+
+
+NONE = np.array([], np.float32)
+CHAINS = {
+    "uneven pads": [
+        ("Conv", {"K": random(2, 4, 3, 2)}, {"pads": [2, 0, 1, 1], "strides": [2, 1]}),
+        ("Elu", {}, {}),
+    ],
+    "groups": [("Conv", {"K": random(4, 2, 2, 2)}, {"group": 2, "dilations": [2, 1]})],
+    "cropped": [
+        (
+            "ConvTranspose",
+            {"K": random(4, 3, 4, 4), "k": random(3)},
+            {"strides": [2, 2], "pads": [1, 0, 2, 1], "output_padding": [0, 1]},
+        ),
+        ("Softplus", {}, {}),
+    ],
+    "crd": [("DepthToSpace", {}, {"blocksize": 2, "mode": "CRD"})],
+    "dcr": [("DepthToSpace", {}, {"blocksize": 2})],
+    "nearest": [
+        (
+            "Resize",
+            {"roi": NONE, "scales": numbers(1, 1, 2, 3)},
+            {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+        ),
+        ("Transpose", {}, {"perm": [0, 2, 3, 1]}),
+    ],
+    "linear": [
+        ("Resize", {"roi": NONE, "no": NONE, "to": np.array([1, 4, 5, 7])}, {"mode": "linear"}),
+        ("Pad", {"pads": np.array([0, 0, 1, 0, 0, 0, -1, 2])}, {}),
+    ],
+    "corners": [
+        (
+            "Resize",
+            {"roi": NONE, "scales": numbers(1, 1, 2, 2)},
+            {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+        )
+    ],
+    "reflected": [
+        ("Pad", {"pads": np.array([0, 0, 1, 2, 0, 0, 2, 0])}, {"mode": "reflect"}),
+        ("AveragePool", {}, {"kernel_shape": [2, 3], "strides": [2, 1]}),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_operators_on_images_are_read_as_chains(name, tmp_path):
+    path = chained(tmp_path / "net.onnx", *CHAINS[name])
+    generator = jaxinv.Generator.from_onnx(path)
+    z = random(1, 4)
+    (expected,) = ReferenceEvaluator(str(path)).run(None, {"z": z})
+    np.testing.assert_allclose(generator(z), expected.reshape(1, -1), rtol=2e-5, atol=1e-5)
+    assert not any(layer.is_dense for layer in generator.layers[1:])
+
+
+def test_a_value_times_its_sigmoid_is_silu(tmp_path):
+    nodes = [
+        node("Gemm", "z", "W", out="a"),
+        node("Sigmoid", "a", out="s"),
+        node("Mul", "s", "a", out="x"),
+    ]
+    path = saved(tmp_path / "net.onnx", nodes, {"W": random(4, 6)})
+    assert repr(jaxinv.load_generator(path)) == "Generator(4 -> 6 silu)"
+    # Of another value, or used twice, it is a gate that no layer can be.
+    for last in ([node("Mul", "s", "s", out="x")], [node("Add", "s", "a", out="x")]):
+        with pytest.raises(ValueError, match="FunctionGenerator"):
+            jaxinv.load_generator(saved(path, [*nodes[:2], *last], {"W": random(4, 6)}))
+
+
 @pytest.mark.parametrize("make", [dense, convolutional])
 def test_a_file_and_its_generator_agree(make, tmp_path):
     path = make(tmp_path / "net.onnx")
@@ -88,7 +182,8 @@ def test_what_cannot_be_represented_is_refused_by_name(tmp_path):
     weight = {"W": random(4, 6)}
     gemm = node("Gemm", "z", "W", out="a")
     for nodes, constants, sentence in [
-        ([gemm, node("Elu", "a", out="x")], weight, "Elu"),
+        ([gemm, node("Elu", "a", out="x", alpha=0.5)], weight, "alpha 0.5.*FunctionGenerator"),
+        ([gemm, node("HardSigmoid", "a", out="x")], weight, "HardSigmoid.*FunctionGenerator"),
         ([gemm, node("Add", "a", "a", out="x")], weight, "layer before it and constants"),
         ([node("Gemm", "W", "z", out="x")], weight, "wrong side"),
         ([gemm, node("Reshape", "a", "s", out="x")], weight | {"s": np.array([6, -1])}, "rows'"),
@@ -98,18 +193,41 @@ def test_what_cannot_be_represented_is_refused_by_name(tmp_path):
             [
                 node("Gemm", "z", "wide", out="a"),
                 node("Reshape", "a", "s", out="b"),
-                node("ConvTranspose", "b", "K", out="x", strides=[6, 6]),
+                node("ConvTranspose", "b", "K", out="x", strides=[9000, 9000]),
             ],
             {
                 "wide": random(4, 1024),
                 "s": np.array([-1, 4, 16, 16]),
                 "K": random(4, 4, 6, 6),
             },
-            "above the limit",
+            "above the limits",
         ),
     ]:
         with pytest.raises(ValueError, match=sentence):
             jaxinv.load_generator(saved(tmp_path / "net.onnx", nodes, constants))
+    start, constants = images()
+    sizes = {"roi": np.array([], np.float32), "twice": np.array([1, 1, 2, 2], np.float32)}
+    sizes |= {
+        "wide": np.array([0, 1, 0, 0, 0, 1, 0, 0]),
+        "far": np.array([1, 1, 9e3, 1], np.float32),
+    }
+    sizes |= {"K": random(4, 2, 3, 3), "K5": random(5, 2, 3, 3)}
+    for last, sentence in [
+        (node("Resize", "c", "roi", "twice", out="x", mode="cubic"), "cubic.*FunctionGenerator"),
+        (node("Resize", "c", "roi", "twice", out="x"), "by half_pixel and round_prefer_floor"),
+        (node("Upsample", "c", "far", out="x"), "an axis has 1 to"),
+        (node("Pad", "c", "wide", out="x"), "rows or channels"),
+        (node("ConvTranspose", "c", "K", out="x", auto_pad="SAME_UPPER"), "auto_pad"),
+        (node("ConvTranspose", "c", "K", out="x", output_shape=[9, 9]), "output_shape"),
+        (node("ConvTranspose", "c", "K", out="x", pads=[1, 1]), "pads"),
+        (node("ConvTranspose", "c", "K5", out="x"), "needs 5 channels"),
+        (node("AveragePool", "c", out="x", kernel_shape=[2, 2], ceil_mode=1), "rounds up"),
+        (node("DepthToSpace", "c", out="x", blocksize=3), "multiple of 9"),
+        (node("Transpose", "c", out="x", perm=[1, 0, 2, 3]), "rows must stay first"),
+        (node("MaxPool", "c", out="x", kernel_shape=[2, 2]), "MaxPool.*FunctionGenerator"),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            jaxinv.load_generator(saved(tmp_path / "net.onnx", [*start, last], constants | sizes))
     dense(tmp_path / "net.onnx")
     with pytest.raises(ValueError, match="leave layers= out"):
         jaxinv.load_generator(tmp_path / "net.onnx", layers=["relu"])

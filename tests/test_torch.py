@@ -116,7 +116,7 @@ CONVOLUTIONAL = {
         nn.Softplus(),
     ),
     "norm before": on_images(nn.BatchNorm2d(4), nn.ConvTranspose2d(4, 2, 3), nn.ELU()),
-    "same": on_images(nn.Conv2d(4, 2, (2, 4), padding="same"), nn.GELU()),
+    "same": on_images(nn.Conv2d(4, 2, (3, 4), padding="same", dilation=(1, 2)), nn.GELU()),
     "valid": on_images(nn.Conv2d(4, 2, 2, padding="valid"), nn.Sigmoid()),
     "reflect": on_images(nn.Conv2d(4, 2, 3, padding=2, padding_mode="reflect")),
     "circular": on_images(nn.Conv2d(4, 2, 3, padding=1, padding_mode="circular"), nn.Tanh()),

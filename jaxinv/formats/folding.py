@@ -21,7 +21,7 @@ from jaxinv.model.layer import kind
 from jaxinv.model.linear.composed import Scaling, composed, scaled, scaling
 from jaxinv.model.linear.convolution import Convolution, TransposedConvolution
 from jaxinv.model.linear.dense import Dense
-from jaxinv.model.linear.map import LinearMap, per_channel
+from jaxinv.model.linear.map import LinearMap, applied, per_channel
 from jaxinv.model.linear.resampling import Rearrangement
 
 # Numbers that one value of a layer, and one application of its map, may take: 0.5 GB and 4 GB.
@@ -183,7 +183,7 @@ def row(what: str, constant: np.ndarray, shape: tuple[int, ...] | None) -> np.nd
 
 def _applied(linear: LinearMap, values: np.ndarray) -> np.ndarray:
     with jax.enable_x64(True):
-        return np.asarray(linear(jnp.asarray(values)))
+        return np.asarray(applied(linear, values))
 
 
 def _joined(first: LinearMap, then: LinearMap) -> LinearMap:

@@ -238,6 +238,14 @@ def _as_module(kind: Any) -> Add:
     return lambda chain, what, *a, **k: _MODULES[kind](chain, what, kind(*a, **k))
 
 
+def _interpolate(
+    chain: Chain, what: str, *given: Any, antialias: bool = False, **more: Any
+) -> None:
+    if antialias:
+        raise ValueError(f"{what} smooths (antialias); {WAY_OUT}")
+    _upsample(chain, what, nn.Upsample(*given, **more))
+
+
 _SAME = {
     nn.ReLU: (functional.relu, torch.relu, torch.relu_, "relu", "relu_"),
     nn.LeakyReLU: (functional.leaky_relu,),
@@ -248,7 +256,6 @@ _SAME = {
     nn.Sigmoid: (functional.sigmoid, torch.sigmoid, "sigmoid", "sigmoid_"),
     nn.Tanh: (functional.tanh, torch.tanh, "tanh", "tanh_"),
     nn.PixelShuffle: (functional.pixel_shuffle,),
-    nn.Upsample: (functional.interpolate, functional.upsample),
     nn.AvgPool1d: (functional.avg_pool1d,),
     nn.AvgPool2d: (functional.avg_pool2d,),
     nn.AvgPool3d: (functional.avg_pool3d,),
@@ -258,7 +265,8 @@ _SAME = {
 }
 _FUNCTIONS: dict[Any, Add] = {
     **{function: _as_module(kind) for kind, same in _SAME.items() for function in same},
-    **dict.fromkeys((functional.pad, torch.nn.functional.pad), _pad),
+    functional.interpolate: _interpolate,
+    functional.pad: _pad,
     **dict.fromkeys((functional.dropout, functional.dropout2d), _dropout),
     **dict.fromkeys((torch.flatten, "flatten"), _flatten),
     **dict.fromkeys((torch.unflatten, "unflatten"), _unflatten),

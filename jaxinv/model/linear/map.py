@@ -69,7 +69,7 @@ class LinearMap:
         with jax.enable_x64(True):
             for start in range(0, self.width_in, step):
                 some = np.eye(min(step, self.width_in - start), self.width_in, start)
-                columns[start : start + step] = np.asarray(_applied(self, some))
+                columns[start : start + step] = np.asarray(applied(self, some))
         return columns.T
 
     def astype(self: Self, precision: DTypeLike) -> Self:
@@ -83,7 +83,8 @@ class LinearMap:
 
 
 @jax.jit
-def _applied(linear: LinearMap, z: Any) -> Array:
+def applied(linear: LinearMap, z: Any) -> Array:
+    """W z as one compiled computation: a convolution is many operations otherwise."""
     return linear(z)
 
 
