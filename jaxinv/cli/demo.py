@@ -18,7 +18,15 @@ from jaxinv.model.generator import Generator
 from jaxinv.outcome.inversion import Inversion
 
 SUCCESS = 1e-3  # relative recovery error, the paper's criterion without noise
+# Methods that go layer by layer are shown where every layer is a matrix.
 WITHOUT_NOISE, UNDER_NOISE = ("exact",), ("linf", "auto")
+JOINT = ("auto",)
+SHOWN = (
+    "mnist-conv-vae-13",
+    "mnist-leaky-20-200-500-784",
+    "mnist-relu-20-60-784",
+    "mnist-vae-20-400-784",
+)
 DIGITS = "mnist-test-256.npz"
 COLUMNS = {
     "input": 13,
@@ -44,14 +52,14 @@ class Trial(NamedTuple):
 def run(
     out: Path, rows: int, noise: float, seed: int, names: Sequence[str], console: Console
 ) -> None:
-    """Invert through the shipped generators of these names, all of them where there is none."""
+    """Invert through the shipped generators of these names, those SHOWN where there is none."""
     shipped = shipped_generators()
     for name in names:
         if name not in shipped:
             raise ValueError(f"{name} is not a shipped generator: {', '.join(shipped)}")
     console.print(f"{rows} images a generator and input; noise uniform in +-{noise:g}")
     panels: list[list[Panel]] = []
-    for name in names or shipped:
+    for name in names or SHOWN:
         generator = load_generator(name)
         table = Table(title=name, title_justify="left", title_style="bold", pad_edge=False)
         for heading, width in COLUMNS.items():
@@ -64,8 +72,9 @@ def run(
                 found, seconds = timed(generator, trial.noisy, method)
                 table.add_row(trial.name, method, *figures(generator, trial, found, seconds))
                 images[method] = np.asarray(generator(np.nan_to_num(np.asarray(found.latent))))
-            if trial.methods == UNDER_NOISE:
-                panels[-1].append(Panel(f"{name}: {trial.name}", images))
+            if trial.noisy is not trial.clean:
+                ink = {kind: as_ink(generator, values) for kind, values in images.items()}
+                panels[-1].append(Panel(f"{name}: {trial.name}", ink))
         console.print(table)
     draw(panels, out)
     console.print(
@@ -88,15 +97,22 @@ def trials(generator: Generator, rows: int, noise: float, seed: int) -> list[Tri
 
     latent = rng.standard_normal((rows, generator.latent_size))
     clean = np.asarray(generator(latent))
+    exact, noisy = (WITHOUT_NOISE, UNDER_NOISE) if generator.is_dense else (JOINT, JOINT)
     planted = [
-        Trial("clean images", latent, clean, clean, WITHOUT_NOISE),
-        Trial("noisy images", latent, clean, with_noise(clean), UNDER_NOISE),
+        Trial("clean images", latent, clean, clean, exact),
+        Trial("noisy images", latent, clean, with_noise(clean), noisy),
     ]
-    # Real digits go to the decoder whose output is a pixel's intensity.
-    if not generator.layers[-1].activation.squashing:
+    # Real digits go to the decoders whose output is a pixel's intensity.
+    if generator.layers[-1].activation.kind != "sigmoid":
         return planted
     real = real_digits(rows)
-    return [*planted, Trial("noisy digits", None, real, with_noise(real), UNDER_NOISE)]
+    return [*planted, Trial("noisy digits", None, real, with_noise(real), noisy)]
+
+
+def as_ink(generator: Generator, images: np.ndarray) -> np.ndarray:
+    """Images with ink in [0, 1], whatever bounded range the generator's outputs have."""
+    low, high = generator.layers[-1].activation.range
+    return (images - low) / (high - low) if np.isfinite(high - low) else images
 
 
 def real_digits(rows: int) -> np.ndarray:
