@@ -123,14 +123,16 @@ def chord_ending(
     gradient points out of stays there.
     """
     square = weight**2
-    columns = decoder.linearized(latent, jnp.float32).columns.astype(jnp.float64)
+    here = decoder.linearized(latent, jnp.float32)
+    columns = here.columns.astype(jnp.float64)
 
     def fit(z: Array) -> tuple[Array, Array]:
         value, pull_back = jax.vjp(decoder.value, z)
         residual = jnp.where(weight > 0, value - observation, 0.0)
         return (square * residual**2).sum(-1), pull_back(square * residual)[0]
 
-    _, gradient = fit(latent)
+    residual = jnp.where(weight > 0, here.value - observation, 0.0)
+    gradient = jnp.einsum("skn,sn->sk", columns, square * residual, precision="highest")
     outward = (latent <= box.low) & (gradient > 0) | (latent >= box.high) & (gradient < 0)
     free = jnp.where(outward, 0.0, 1.0)
     columns *= free[..., None]

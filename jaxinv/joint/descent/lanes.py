@@ -56,8 +56,7 @@ class Engine:
         if self.decoder.latent_size >= LONG_LATENT and not self.decoder.is_dense:
             data = self.observation, self.weight, self.box
             return matrix_free_runs(self.decoder, *data, starts, self.lanes, self.steps)
-        single = not self.decoder.is_dense
-        precision, ending = (jnp.float32, chord_ending) if single else (jnp.float64, exact_step)
+        precision = jnp.float64 if self.decoder.is_dense else jnp.float32
         total = len(starts.row)
         ends = Runs(
             starts.latent.copy(),
@@ -82,8 +81,27 @@ class Engine:
             state = advance(self.decoder, state, self.box, ROUNDS, self.steps, precision)
             done = queue.occupied & ~np.asarray(state.running)
             if done.sum() >= queue.enough:
-                latent, loss = ending(
-                    self.decoder, state.observation, state.weight, state.latent, self.box
-                )
-                queue.store(done, Runs(latent, loss, state.steps, state.converged), ends)
-        return ends
+                now = Runs(state.latent, state.loss, state.steps, state.converged)
+                queue.store(done, now, ends)
+        return self._closed(starts, ends)
+
+    def _closed(self, starts: Starts, ends: Runs) -> Runs:
+        """The runs with the last steps of their cells, in blocks as large as the lanes.
+
+        Closed one by one as they end, every run would cost as much as all lanes together.
+        """
+        ending = exact_step if self.decoder.is_dense else chord_ending
+        latent, loss = ends.latent.copy(), ends.loss.copy()
+        for first in range(0, len(loss), self.lanes):
+            some = np.arange(first, min(first + self.lanes, len(loss)))
+            padded = np.resize(some, self.lanes)
+            row = starts.row[padded]
+            z, value = ending(
+                self.decoder,
+                jnp.asarray(self.observation[row]),
+                jnp.asarray(self.weight[row]),
+                jnp.asarray(ends.latent[padded]),
+                self.box,
+            )
+            latent[some], loss[some] = np.asarray(z)[: len(some)], np.asarray(value)[: len(some)]
+        return ends._replace(latent=latent, loss=loss)

@@ -23,6 +23,7 @@ from jaxinv.joint.search import unrolled
 from jaxinv.joint.search.candidates import nearest_candidates
 from jaxinv.joint.search.lack_of_fit import noise_losses
 from jaxinv.joint.search.peeling import operations, peel
+from jaxinv.joint.search.preactivation import engine_before, led, squashed
 from jaxinv.joint.search.starts import starting_points
 from jaxinv.joint.search.state import (
     Search,
@@ -63,6 +64,7 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
         search = _from_unrolling(problem, search, engine)
         yield search
     relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
+    before = engine_before(problem, method) if squashed(problem.generator) else None
     soft = method.softness if relu else 0.0
     # A start that is chosen goes unsoftened first through convolutions, whose kinks lie close.
     softness = (soft, 0.0) if problem.generator.is_dense else (0.0, soft)
@@ -80,6 +82,9 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
         elif start is Start.RANDOM and search.open.any():
             points = nearest_candidates(problem, wave, method.candidates, method.start_scale)
             starts = random_starts(search.open, points, wave, softness)
+            if before is not None:
+                number = np.tile(np.arange(wave.start, wave.stop), int(search.open.sum()))
+                starts = led(before, starts, number)
             search = learnt(search, starts, engine, start)
             yield search
 
