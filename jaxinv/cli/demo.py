@@ -18,7 +18,8 @@ from jaxinv.model.generator import Generator
 from jaxinv.outcome.inversion import Inversion
 
 SUCCESS = 1e-3  # relative recovery error, the paper's criterion without noise
-WITHOUT_NOISE, UNDER_NOISE = ("exact",), ("linf", "auto")
+WITHOUT_NOISE, UNDER_NOISE = ("exact",), ("linf", "auto")  # through chains of matrices
+JOINTLY = ("auto",)  # through others, which methods that go layer by layer refuse
 DIGITS = "mnist-test-256.npz"
 COLUMNS = {
     "input": 13,
@@ -64,7 +65,7 @@ def run(
                 found, seconds = timed(generator, trial.noisy, method)
                 table.add_row(trial.name, method, *figures(generator, trial, found, seconds))
                 images[method] = np.asarray(generator(np.nan_to_num(np.asarray(found.latent))))
-            if trial.methods == UNDER_NOISE:
+            if trial.noisy is not trial.clean:
                 panels[-1].append(Panel(f"{name}: {trial.name}", images))
         console.print(table)
     draw(panels, out)
@@ -88,15 +89,17 @@ def trials(generator: Generator, rows: int, noise: float, seed: int) -> list[Tri
 
     latent = rng.standard_normal((rows, generator.latent_size))
     clean = np.asarray(generator(latent))
+    dense = generator.is_dense
+    without_noise, under_noise = (WITHOUT_NOISE, UNDER_NOISE) if dense else (JOINTLY, JOINTLY)
     planted = [
-        Trial("clean images", latent, clean, clean, WITHOUT_NOISE),
-        Trial("noisy images", latent, clean, with_noise(clean), UNDER_NOISE),
+        Trial("clean images", latent, clean, clean, without_noise),
+        Trial("noisy images", latent, clean, with_noise(clean), under_noise),
     ]
-    # Real digits go to the decoder whose output is a pixel's intensity.
-    if not generator.layers[-1].activation.squashing:
+    # Real digits go to the decoders whose output is a pixel's intensity.
+    if generator.layers[-1].activation.range != (0.0, 1.0):
         return planted
     real = real_digits(rows)
-    return [*planted, Trial("noisy digits", None, real, with_noise(real), UNDER_NOISE)]
+    return [*planted, Trial("noisy digits", None, real, with_noise(real), under_noise)]
 
 
 def real_digits(rows: int) -> np.ndarray:

@@ -20,7 +20,8 @@ class Panel(NamedTuple):
 def draw(panels: list[list[Panel]], out: Path) -> None:
     """Write the panels, rows of them, as a greyscale picture; values outside [0, 1] are clipped."""
     size = SIDE * SCALE
-    width, height = MARGIN + SHOWN * size, TITLE + size * max(len(p.images) for p in panels[0])
+    tallest = max(len(panel.images) for line in panels for panel in line)
+    width, height = MARGIN + SHOWN * size, TITLE + size * tallest
     picture = Image.new("L", (width * max(map(len, panels)), height * len(panels)), 255)
     pen = ImageDraw.Draw(picture)
     for row, line in enumerate(panels):
