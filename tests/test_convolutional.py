@@ -157,6 +157,10 @@ def test_a_function_is_inverted_like_the_chain_that_it_computes():
     assert (errors(jaxinv.invert(g, X, descent)) < 0.05).mean() > 0.5
     with pytest.raises(ValueError, match="has no layers to go by"):
         jaxinv.invert(g, X, "linf")
+    with pytest.raises(ValueError, match="a FunctionGenerator has none"):
+        jaxinv.rigorous_radius(g, X, 1e-6)
+    with pytest.raises(ValueError, match="cannot be saved"):
+        jaxinv.save_generator(g, "function.npz")
     matrix = np.random.default_rng(7).standard_normal((60, 144))
     measured = jaxinv.invert(g, X @ matrix.T, operator=matrix)
     assert errors(measured).max() < 1e-6
@@ -197,3 +201,25 @@ def test_memory_decides_how_many_runs_stand_together():
     assert few.ok.all() and many.ok.all()
     with pytest.raises(ValueError, match="memory=0 must be a number of bytes"):
         jaxinv.Auto(memory=0)
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "tanh"])
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_saturated_images_are_fitted_on_their_preactivations(output, kind):
+    drawn_from = drawn(output, seed=2)
+    *head, last = drawn_from.layers
+    steep = jaxinv.TransposedConvolution(
+        20.0 * np.asarray(last.linear.kernel), (8, 6, 6), stride=2, padding=1
+    )
+    layers = [(layer.linear, np.asarray(layer.bias), "relu") for layer in head]
+    generator = jaxinv.Generator.from_layers([*layers, (steep, None, output)])
+    x = np.asarray(generator(Z)).astype(kind)
+    low, high = last.activation.range
+    assert (np.minimum(x - low, high - x) < 1e-3).mean() > 0.3
+    found = jaxinv.invert(generator, x)
+    assert found.ok.all()
+    assert errors(found).max() < (1e-9 if kind is np.float64 else 1e-3)
+    # Noise puts entries outside the range, where no pre-activation is known.
+    noisy = x + 0.05 * np.random.default_rng(8).standard_normal(x.shape)
+    residual = np.asarray(jaxinv.invert(generator, noisy).residual)
+    assert (residual <= 1.05 * np.linalg.norm(noisy - x, axis=1)).mean() > 0.9

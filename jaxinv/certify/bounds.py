@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from jaxinv.certify.chain import check_chain
 from jaxinv.certify.constants import Effort, Norm, check_norm, lower_bound
 from jaxinv.model.generator import Generator
 from jaxinv.model.layer import Layer
@@ -145,6 +146,7 @@ def error_bound(
     >>> bound.holds, bool(error <= bound.value)
     (True, True)
     """
+    check_chain(generator, "error_bound")
     z = np.asarray(latent, dtype=np.float64)
     if z.shape != (generator.latent_size,) or not np.isfinite(z).all():
         raise ValueError(
@@ -198,6 +200,7 @@ def observed_error_bound(
     >>> bool(abs(np.asarray(r.latent) - 1.0).max() <= bound.value < 1e-4)
     True
     """
+    check_chain(generator, "observed_error_bound")
     arrays = [np.asarray(estimate, dtype=np.float64) for estimate in estimates]
     shapes = [array.shape for array in arrays]
     if shapes != [(width,) for width in generator.widths[1:]]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from jaxinv.certify.chain import check_chain
 from jaxinv.certify.identifiability import observed_rows
 from jaxinv.model.activation import Activation
 from jaxinv.model.generator import Generator
@@ -56,6 +57,7 @@ def rigorous_radius(
     >>> (abs(centre - 1.0) <= radius).tolist(), bool((radius < 0.01).all())
     ([True, True], True)
     """
+    check_chain(generator, "rigorous_radius")
     x = np.asarray(observations, dtype=np.float64)
     rows = np.atleast_2d(x)
     n = generator.observation_size

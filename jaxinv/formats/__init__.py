@@ -57,6 +57,11 @@ def save_generator(generator: Generator, path: str | Path) -> None:
     >>> np.array_equal(jaxinv.load_generator("net.npz")(np.ones(2)), g(np.ones(2)))
     True
     """
+    if not isinstance(generator, Generator):
+        raise ValueError(
+            f"a {type(generator).__name__} cannot be saved: it is no chain of layers; keep the "
+            "code that makes it"
+        )
     _format(Path(path), tuple(_FORMATS)).save(generator, Path(path))
 
 
