@@ -127,7 +127,7 @@ CHAINS = {
     ],
     "linear": [
         ("Resize", {"roi": NONE, "no": NONE, "to": np.array([1, 4, 5, 7])}, {"mode": "linear"}),
-        ("Pad", {"pads": np.array([0, 0, 1, 0, 0, 0, -1, 2])}, {}),
+        ("Pad", {"pads": np.array([0, 0, 1, 0, 0, 0, 1, 2])}, {}),
     ],
     "corners": [
         (

@@ -57,18 +57,19 @@ def read_pickled(path: Path) -> Any:
     data = path.read_bytes()
     file = BytesIO(data)
     try:
-        magic, *_, held, keys = [_followed(file) for _ in range(5)]
+        kinds: dict[str, str] = {}
+        magic, *_, held, keys = [_followed(file, kinds) for _ in range(5)]
         if magic != MAGIC:
             raise ValueError("it does not begin as torch.save writes")
         storages = {}
         for key in keys:
             start = file.tell() + 8
             storages[str(key)] = (int.from_bytes(file.read(8), "little", signed=True), start)
-            kind = _kind_of(held, str(key))
-            file.seek(start + storages[str(key)][0] * np.dtype(_DTYPES[kind]).itemsize)
+            size = np.dtype(_DTYPES[kinds[str(key)]]).itemsize
+            file.seek(start + storages[str(key)][0] * size)
             if storages[str(key)][0] < 0 or file.tell() > len(data):
                 raise ValueError(f"storage {key} is truncated")
-        return _filled(held, data, storages)
+        return _filled(held, data, storages, {})
     except Exception as error:  # whatever a damaged pickle leads to
         raise ValueError(
             f"{path} is not a state dict that can be read ({error}). If you trust it, "
@@ -77,8 +78,8 @@ def read_pickled(path: Path) -> Any:
         ) from None
 
 
-def _followed(file: BytesIO) -> Any:
-    """One pickle's value, by its opcodes."""
+def _followed(file: BytesIO, kinds: dict[str, str]) -> Any:
+    """One pickle's value, by its opcodes; the storages that it names are added to `kinds`."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
@@ -116,7 +117,9 @@ def _followed(file: BytesIO) -> Any:
                 key = stack.pop()
                 stack[-1][key] = value
         elif name == "BINPERSID":
-            stack.append(_storage(stack.pop()))
+            storage = _storage(stack.pop())
+            kinds[storage.key] = storage.kind
+            stack.append(storage)
         elif name == "REDUCE":
             arguments = stack.pop()
             stack.append(_made(stack.pop(), arguments))
@@ -160,19 +163,15 @@ def _made(what: Any, arguments: tuple[Any, ...]) -> Any:
     return _View(storage, offset, tuple(shape), tuple(strides))
 
 
-def _views(held: Any) -> list[_View]:
-    if isinstance(held, _View):
-        return [held]
-    return [v for part in held.values() for v in _views(part)] if isinstance(held, dict) else []
-
-
-def _kind_of(held: Any, key: str) -> str:
-    return next(v.storage.kind for v in _views(held) if v.storage.key == key)
-
-
-def _filled(held: Any, data: bytes, storages: dict[str, tuple[int, int]]) -> Any:
+def _filled(
+    held: Any, data: bytes, storages: dict[str, tuple[int, int]], known: dict[int, Any]
+) -> Any:
+    """Arrays for views; a dictionary that occurs many times is gone through once."""
     if isinstance(held, dict):
-        return {name: _filled(part, data, storages) for name, part in held.items()}
+        if id(held) not in known:
+            filled = {name: _filled(part, data, storages, known) for name, part in held.items()}
+            known[id(held)] = filled
+        return known[id(held)]
     if not isinstance(held, _View):
         return held
     dtype = np.dtype(_DTYPES[held.storage.kind])
