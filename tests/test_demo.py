@@ -35,4 +35,5 @@ def test_panels_of_fewer_lines_stand_beside_taller_ones(tmp_path):
     short = Panel("short", {"a": images, "b": images})
     tall = Panel("tall", dict.fromkeys("abcd", images))
     draw([[short], [tall, tall]], tmp_path / "picture.png")
-    assert Image.open(tmp_path / "picture.png").size == (2 * (52 + 8 * 56), 2 * (16 + 4 * 56))
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size == (2 * (52 + 8 * 56), 2 * (16 + 4 * 56))

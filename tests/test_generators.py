@@ -167,7 +167,7 @@ def test_the_command_line_reads_a_part_of_a_state_dict(tmp_path):
     arguments = ["inspect", str(tmp_path / "vae.npz"), "--layers", layers, "--prefix", "d."]
     shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 0, shown
-    assert "16 x 8" in shown.stdout and "tanh" in shown.stdout
+    assert "1x4x4" in shown.stdout and "tanh" in shown.stdout
     with pytest.raises(ValueError, match="pass layers="):
         jaxinv.load_generator(tmp_path / "vae.npz", prefix="d.")
     with pytest.raises(ValueError, match="leave layers= and prefix= out"):

@@ -36,11 +36,12 @@ def test_starts_near_the_lowest_minima_solve_what_random_ones_do_not():
     generator = jaxinv.Generator.random((60, 250, 150), seed=19)
     latent = np.random.default_rng([19, 31]).standard_normal((1, 60))
     x = np.asarray(generator(latent))
-    random = jaxinv.invert(generator, x, jaxinv.Auto(nearby=0))
+    # Points that are left to chance: a start chosen among many finds this code by itself.
+    random = jaxinv.invert(generator, x, jaxinv.Auto(nearby=0, candidates=1))
     misfit = float(np.asarray(random.residual)[0]) / np.linalg.norm(x)
     assert 1e-6 < misfit < 0.1
     assert int(random.search.runs[0]) == 64 and not bool(random.ok[0])
-    found = jaxinv.invert(generator, x)
+    found = jaxinv.invert(generator, x, jaxinv.Auto(candidates=1))
     assert int(found.status[0]) == Status.SOLVED
     np.testing.assert_allclose(found.latent, latent, atol=1e-9)
     assert int(found.search.start[0]) == Start.NEARBY

@@ -24,6 +24,7 @@ from jaxinv.model.decoder import Decoder
 LANE_BYTES = 1 << 31  # what the Jacobians of all lanes may take
 SHARE_OF_DEVICE = 4
 MOST_LANES, MOST_ON_CPU = 1024, 16  # on a CPU more lanes only leave the cache
+CLOSINGS = 2  # Jacobians in single precision with which a run is closed
 ROUNDS = 4  # steps between two looks at which lanes are done
 
 
@@ -90,18 +91,15 @@ class Engine:
 
         Closed one by one as they end, every run would cost as much as all lanes together.
         """
-        ending = exact_step if self.decoder.is_dense else chord_ending
+        dense = self.decoder.is_dense
+        ending, times = (exact_step, 1) if dense else (chord_ending, CLOSINGS)
         latent, loss = ends.latent.copy(), ends.loss.copy()
         for first in range(0, len(loss), self.lanes):
             some = np.arange(first, min(first + self.lanes, len(loss)))
             padded = np.resize(some, self.lanes)
-            row = starts.row[padded]
-            z, value = ending(
-                self.decoder,
-                jnp.asarray(self.observation[row]),
-                jnp.asarray(self.weight[row]),
-                jnp.asarray(ends.latent[padded]),
-                self.box,
-            )
+            row, z = starts.row[padded], jnp.asarray(ends.latent[padded])
+            data = jnp.asarray(self.observation[row]), jnp.asarray(self.weight[row])
+            for _ in range(times):
+                z, value = ending(self.decoder, *data, z, self.box)
             latent[some], loss[some] = np.asarray(z)[: len(some)], np.asarray(value)[: len(some)]
         return ends._replace(latent=latent, loss=loss)

@@ -34,7 +34,6 @@ LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e12
 # what the most telling one does; damped by its own curvature it wanders far off for nothing.
 LEAST_CURVATURE = 1e-2
 SMALL_DECREASE, SOFT_DECREASE = 1e-5, 1e-1  # of the loss, of a step taken; while softened
-EARLY_DECREASE = 1e-3  # where steps are dear: what is left to gain the closing steps find
 SMALL_STEP = 1e-10  # of the latent
 REPRODUCED = 1e-14  # relative residual below which nothing is left to fit
 SOFTER, LEAST_SOFTNESS = 0.25, 0.02  # the homotopy's factor, and the slope it ends from
@@ -220,8 +219,7 @@ def _step(decoder: Decoder, lanes: Lanes, box: Box, limit: int, precision: DType
     delta, predicted = _proposal(lanes, damping, box)
 
     scale = (square * lanes.observation**2).sum(-1)
-    last = SMALL_DECREASE if precision == jnp.float64 else EARLY_DECREASE
-    small = jnp.where(lanes.softness > KEPT_ON, SOFT_DECREASE, last)
+    small = jnp.where(lanes.softness > KEPT_ON, SOFT_DECREASE, SMALL_DECREASE)
     length, size = jnp.linalg.norm(delta, axis=-1), jnp.linalg.norm(lanes.latent, axis=-1)
     ended = (
         (taken & (decrease <= small * lanes.loss))
