@@ -58,10 +58,10 @@ def test_the_minimum_under_noise_is_the_dense_chains():
     start = jaxinv.invert(G, x, jaxinv.LevenbergMarquardt(restarts=6))
     dense = jaxinv.invert(G.dense(10**6), x, jaxinv.LevenbergMarquardt(restarts=6))
     ours, theirs = (np.asarray(r.residual) for r in (start, dense))
-    # At a kink either may end a little higher than the other.
-    np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+    # A minimum at a kink is approached from cell to cell: there either may end a hair higher.
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
     same = np.isclose(ours, theirs, rtol=1e-9)
-    assert same.mean() > 0.7
+    assert same.mean() >= 0.5
     ours, theirs = (np.asarray(r.latent)[same] for r in (start, dense))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
