@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from jaxinv.layerwise.sweep import LatentBounds
 from jaxinv.model.decoder import Decoder
-from jaxinv.model.generator import Generator
+from jaxinv.model.generator import undone_by_layers
 from jaxinv.model.measurement import measured, operator_matrix
 from jaxinv.settings import (
     REFINEMENTS,
@@ -66,7 +66,8 @@ def requested(generator: Decoder, entries: int, method: str | Method, options: O
         )
     settings = resolve(method)
     if isinstance(settings, Exact | LayerLP):
-        generator = _layer_by_layer(generator, settings)
+        what, instead = type(settings).__name__, "use 'auto', 'lm' or 'gd'"
+        generator = undone_by_layers(generator, what, instead).dense(settings.largest_matrix)
     noise, refine, chunk, seed = options.noise, options.refine, options.chunk, options.seed
     if options.operator is not None:
         generator = _with_operator(generator, options.operator, entries, settings)
@@ -103,23 +104,6 @@ def entry_weights(shape: tuple[int, ...], options: Options) -> Float[np.ndarray,
         if not (np.isfinite(importance).all() and (importance > 0).all()):
             raise ValueError("weights must be positive and finite; use mask= to leave entries out")
     return observed * importance
-
-
-def _layer_by_layer(decoder: Decoder, method: Exact | LayerLP) -> Generator:
-    """The chain of matrices that a layer-wise method needs; ValueError where there is none."""
-    what = f"{type(method).__name__} goes layer by layer"
-    if not isinstance(decoder, Generator):
-        raise ValueError(
-            f"{what}, and a {type(decoder).__name__} has no layers to go by; use 'auto', 'lm' or "
-            "'gd'"
-        )
-    for number, layer in enumerate(decoder.layers, start=1):
-        if not layer.activation.layerwise:
-            raise ValueError(
-                f"{what} and cannot undo layer {number}'s activation, {layer.activation}; use "
-                "'auto', 'lm' or 'gd'"
-            )
-    return decoder.dense(method.largest_matrix)
 
 
 def _is_integer(value: Any) -> bool:

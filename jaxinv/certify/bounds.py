@@ -35,9 +35,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxinv.certify.chain import check_chain
 from jaxinv.certify.constants import Effort, Norm, check_norm, lower_bound
-from jaxinv.model.generator import Generator
+from jaxinv.model.generator import Generator, undone_by_layers
 from jaxinv.model.layer import Layer
 
 # As the methods do: the first tolerance tried, relative to the largest value seen.
@@ -146,7 +145,7 @@ def error_bound(
     >>> bound.holds, bool(error <= bound.value)
     (True, True)
     """
-    check_chain(generator, "error_bound")
+    undone_by_layers(generator, "error_bound", "jaxinv.confidence needs none")
     z = np.asarray(latent, dtype=np.float64)
     if z.shape != (generator.latent_size,) or not np.isfinite(z).all():
         raise ValueError(
@@ -200,7 +199,7 @@ def observed_error_bound(
     >>> bool(abs(np.asarray(r.latent) - 1.0).max() <= bound.value < 1e-4)
     True
     """
-    check_chain(generator, "observed_error_bound")
+    undone_by_layers(generator, "observed_error_bound", "jaxinv.confidence needs none")
     arrays = [np.asarray(estimate, dtype=np.float64) for estimate in estimates]
     shapes = [array.shape for array in arrays]
     if shapes != [(width,) for width in generator.widths[1:]]:

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxinv.certify.chain import check_chain
 from jaxinv.certify.identifiability import observed_rows
 from jaxinv.model.activation import Activation
-from jaxinv.model.generator import Generator
+from jaxinv.model.generator import Generator, undone_by_layers
 
 ROUNDING = 1e-13  # of what is multiplied: far above the rounding of these sums, far below noise
 SINGULAR = 1e-10
@@ -57,7 +56,7 @@ def rigorous_radius(
     >>> (abs(centre - 1.0) <= radius).tolist(), bool((radius < 0.01).all())
     ([True, True], True)
     """
-    check_chain(generator, "rigorous_radius")
+    undone_by_layers(generator, "rigorous_radius", "jaxinv.confidence needs none")
     x = np.asarray(observations, dtype=np.float64)
     rows = np.atleast_2d(x)
     n = generator.observation_size

@@ -7,6 +7,7 @@ at a time, the noise its last layer shows, cells of constant activation pattern,
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -64,3 +65,11 @@ class Decoder(Protocol):
 
     def linearized(self, z: Float[Array, "B k"], precision: DTypeLike) -> Linearization:
         """G(z) in the precision of z, and J there, carried through the layers in `precision`."""
+
+
+def checked_latent(latent: Any, k: int) -> Float[Array, "*B k"]:
+    """A latent (k,) or a batch (B, k) in float64, which the caller sets; else a ValueError."""
+    z = jnp.asarray(latent, dtype=jnp.float64)
+    if z.ndim not in (1, 2) or z.shape[-1] != k:
+        raise ValueError(f"latent has shape {z.shape}; expected ({k},) or (B, {k})")
+    return z

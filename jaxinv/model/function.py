@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxinv.model.decoder import Linearization
+from jaxinv.model.decoder import Linearization, checked_latent
 from jaxinv.model.layer import Layer
 from jaxinv.model.traced import Traced, traced
 from jaxinv.model.walk import COLUMN_BYTES
@@ -128,7 +128,7 @@ class FunctionGenerator:
     def __call__(self, latent: Any) -> Array:
         """G(z) in float64, for one latent (k,) or a batch (B, k)."""
         with jax.enable_x64(True):
-            return _value(self, self._checked_latent(latent))
+            return _value(self, checked_latent(latent, self.latent_size))
 
     def jacobian(self, latent: Any) -> Array:
         """J = df/dz at z, by forward mode: (n, k) or, batched, (B, n, k).
@@ -139,7 +139,7 @@ class FunctionGenerator:
                [0., 6.]])
         """
         with jax.enable_x64(True):
-            z = self._checked_latent(latent)
+            z = checked_latent(latent, self.latent_size)
             columns = _columns(self, z.reshape(-1, self.latent_size)).mT
             return columns.reshape(*z.shape[:-1], *columns.shape[1:])
 
@@ -183,15 +183,6 @@ class FunctionGenerator:
         """f(z) flattened, (k,) -> (n,), by the program of its precision."""
         program = self.programs.double if z.dtype == jnp.float64 else self.programs.single
         return program(self.arrays, z).astype(z.dtype)
-
-    def _checked_latent(self, latent: Any) -> Array:
-        z = jnp.asarray(latent, dtype=jnp.float64)
-        if z.ndim not in (1, 2) or z.shape[-1] != self.latent_size:
-            raise ValueError(
-                f"latent has shape {z.shape}; expected ({self.latent_size},) "
-                f"or (B, {self.latent_size})"
-            )
-        return z
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A program cannot be pickled; the function that it was read from may be.

@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxinv.model import walk
-from jaxinv.model.decoder import Linearization
+from jaxinv.model.decoder import Linearization, checked_latent
 from jaxinv.model.layer import Layer, checked_layer, dense_layer, kind
 
 
@@ -122,7 +122,7 @@ class Generator:
     def __call__(self, latent: Any) -> Array:
         """G(z) in float64, for one latent (k,) or a batch (B, k)."""
         with jax.enable_x64(True):
-            return _forward(self, self._checked_latent(latent))
+            return _forward(self, checked_latent(latent, self.latent_size))
 
     def outputs(self, latent: Any) -> tuple[Array, ...]:
         """The outputs of every layer, first to last; the last one is G(z).
@@ -132,7 +132,7 @@ class Generator:
         [(8,), (20,)]
         """
         with jax.enable_x64(True):
-            return _outputs(self, self._checked_latent(latent))
+            return _outputs(self, checked_latent(latent, self.latent_size))
 
     def jacobian(self, latent: Any) -> Array:
         """J = D_d W_d ... D_1 W_1 at z, D_i = diag(phi_i'(u_i)): (n, k) or, batched, (B, n, k).
@@ -143,7 +143,7 @@ class Generator:
         True
         """
         with jax.enable_x64(True):
-            return _jacobian(self, self._checked_latent(latent))
+            return _jacobian(self, checked_latent(latent, self.latent_size))
 
     def value(self, z: Float[Array, "*B k"]) -> Float[Array, "*B n"]:
         """G(z) in the precision of z, for use inside a traced computation.
@@ -197,18 +197,28 @@ class Generator:
                 )
         return self if self.is_dense else Generator(tuple(map(dense_layer, self.layers)))
 
-    def _checked_latent(self, latent: Any) -> Array:
-        z = jnp.asarray(latent, dtype=jnp.float64)
-        if z.ndim not in (1, 2) or z.shape[-1] != self.latent_size:
-            raise ValueError(
-                f"latent has shape {z.shape}; expected ({self.latent_size},) "
-                f"or (B, {self.latent_size})"
-            )
-        return z
-
     def __repr__(self) -> str:
         layers = ", ".join(f"{_size(layer)} {layer.activation}" for layer in self.layers)
         return f"Generator({self.latent_size} -> {layers})"
+
+
+def undone_by_layers(decoder: Any, what: str, instead: str) -> Generator:
+    """The decoder as a chain whose layers can be undone one by one, as `what` does.
+
+    Raises ValueError, with what to do `instead`, where it is none.
+    """
+    if not isinstance(decoder, Generator):
+        raise ValueError(
+            f"{what} goes layer by layer, and a {type(decoder).__name__} has none: it has no "
+            f"layers to go by; {instead}"
+        )
+    for number, layer in enumerate(decoder.layers, start=1):
+        if not layer.activation.layerwise:
+            raise ValueError(
+                f"{what} goes layer by layer and cannot undo layer {number}'s activation, "
+                f"{layer.activation}; {instead}"
+            )
+    return decoder
 
 
 def _size(layer: Layer) -> str:

@@ -58,13 +58,13 @@ def off_kinks(layer: Layer, u: Float[Array, "*B n_i"]) -> Passage:
     return Passage(output, slope)
 
 
-def softened(softness: Float[Array, " B"]) -> Rule:
-    """ReLUs whose dead side has slope `softness`, one number an observation, instead of 0."""
+def softened(dead: Float[Array, "B _"]) -> Rule:
+    """ReLUs whose dead side has the slope `dead` instead of 0, one an observation or an entry."""
 
     def rule(layer: Layer, u: Float[Array, "B n_i"]) -> Passage:
         if layer.activation.kind != "relu":
             return as_it_is(layer, u)
-        slope = jnp.where(u > 0, 1.0, softness[:, None])
+        slope = jnp.where(u > 0, 1.0, dead)
         return Passage(slope * u, slope)
 
     return rule
@@ -77,15 +77,9 @@ def softened_below(
 
     kept_on: those known to be active. Without softness they have no effect.
     """
-
-    def last(layer: Layer, u: Float[Array, "B n"]) -> Passage:
-        if layer.activation.kind != "relu":
-            return as_it_is(layer, u)
-        dead = jnp.where(kept_on & (softness[:, None] > 0), 1.0, softness[:, None])
-        slope = jnp.where(u > 0, 1.0, dead)
-        return Passage(slope * u, slope)
-
-    return (*[softened(softness)] * (len(layers) - 1), last)
+    dead = softness[:, None]
+    last = jnp.where(kept_on & (dead > 0), 1.0, dead)
+    return (*[softened(dead)] * (len(layers) - 1), softened(last))
 
 
 def walk(

@@ -133,8 +133,7 @@ def chord_ending(
 
     residual = jnp.where(weight > 0, here.value - observation, 0.0)
     gradient = jnp.einsum("skn,sn->sk", columns, square * residual, precision="highest")
-    outward = (latent <= box.low) & (gradient > 0) | (latent >= box.high) & (gradient < 0)
-    free = jnp.where(outward, 0.0, 1.0)
+    free = jnp.where(box.pressed(latent, gradient), 0.0, 1.0)
     columns *= free[..., None]
     normal = jnp.matmul(square[:, None, :] * columns, columns.mT, precision="highest")
     unit = unit_diagonal(normal)

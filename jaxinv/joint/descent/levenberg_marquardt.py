@@ -75,6 +75,12 @@ class Box(NamedTuple):
         """Which latents lie inside."""
         return np.asarray(((latent >= self.low) & (latent <= self.high)).all(-1))
 
+    def pressed(
+        self, latent: Float[Array, "*B k"], gradient: Float[Array, "*B k"]
+    ) -> Bool[Array, "*B k"]:
+        """Which entries stand on a side of the box that descent would leave it by."""
+        return (latent <= self.low) & (gradient > 0) | (latent >= self.high) & (gradient < 0)
+
 
 def idle(lanes: int, decoder: Decoder) -> Lanes:
     """Lanes that hold no run yet."""
@@ -157,10 +163,9 @@ def exact_step(
     delta <- delta - N^-1 J' W^2 (r + J delta) recovers what squaring the condition number loses.
     """
     square = weight**2
-    hard, off = jnp.zeros(len(latent)), jnp.zeros(observation.shape, bool)
 
     def misfit(z: Array) -> tuple[Array, Array]:
-        here = linearize(decoder, z, hard, off)
+        here = decoder.linearized(z, jnp.float64)
         return jnp.where(weight > 0, here.value - observation, 0.0), here.columns
 
     def once(_: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -243,10 +248,7 @@ def _step(decoder: Decoder, lanes: Lanes, box: Box, limit: int, precision: DType
 
 def _proposal(lanes: Lanes, damping: Array, box: Box) -> tuple[Array, Array]:
     """The damped step within the box, and the decrease -g.delta + lambda delta' D delta it buys."""
-    outward = ((lanes.latent <= box.low) & (lanes.gradient > 0)) | (
-        (lanes.latent >= box.high) & (lanes.gradient < 0)
-    )
-    free = ~outward
+    free = ~box.pressed(lanes.latent, lanes.gradient)
     normal = jnp.where(free[:, :, None] & free[:, None, :], lanes.normal, 0.0)
     gradient = jnp.where(free, lanes.gradient, 0.0)
     unit = unit_diagonal(normal)

@@ -105,8 +105,7 @@ def _run(
             return pull_back(square * pushed)[0]
 
         (gradient,) = pull_back(square * residual)
-        outward = (state.latent <= box.low) & (gradient > 0)
-        outward |= (state.latent >= box.high) & (gradient < 0)
+        outward = box.pressed(state.latent, gradient)
         gradient = jnp.where(outward, 0.0, gradient)
         along = (gradient * curvature(gradient)).sum() / jnp.maximum((gradient**2).sum(), 1e-300)
 

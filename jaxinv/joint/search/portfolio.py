@@ -120,12 +120,7 @@ def from_latents(
     search = nothing_found(problem, AGREEMENT)
     rows = np.flatnonzero(search.facts.live)
     starts = Starts(rows, latent[rows], np.zeros(len(rows)))
-    return learnt(
-        search,
-        starts,
-        engine_of(problem, method),
-        Start.LAYERWISE,
-    )
+    return learnt(search, starts, engine_of(problem, method), Start.LAYERWISE)
 
 
 def peels(generator: Decoder) -> bool:
