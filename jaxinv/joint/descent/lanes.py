@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxinv.joint.descent.exact_step import exact_step
 from jaxinv.joint.descent.gauss_newton import chord_ending
 from jaxinv.joint.descent.levenberg_marquardt import (
     Box,
     Runs,
     Starts,
     advance,
-    exact_step,
     idle,
     load,
 )

@@ -10,7 +10,7 @@ by 1e-7 of its size, formed in double, and only decides how fast the steps shrin
 
 On a cell of constant activation pattern G is affine and the step with lambda = 0 is
 that cell's least-squares solution, so a run ends in finitely many steps; it closes with exactly
-that step, refined (`exact_step`), or, where J is dear, with steps of one matrix more
+that step, refined (`exact_step.py`), or, where J is dear, with steps of one matrix more
 (`gauss_newton.chord_ending`). Lanes of the batch share nothing but their shape.
 """
 
@@ -38,7 +38,6 @@ SMALL_STEP = 1e-10  # of the latent
 REPRODUCED = 1e-14  # relative residual below which nothing is left to fit
 SOFTER, LEAST_SOFTNESS = 0.25, 0.02  # the homotopy's factor, and the slope it ends from
 KEPT_ON = 1e-300  # no slope to speak of, yet outputs known to be active stay linear
-EXACT_STEPS, REFINEMENTS = 2, 2
 
 
 class Lanes(NamedTuple):
@@ -148,48 +147,6 @@ def advance(
         return count + 1, select(state.running, _step(decoder, state, box, limit, precision), state)
 
     return jax.lax.while_loop(going, body, (jnp.zeros((), jnp.int32), lanes))[1]
-
-
-@jax.jit
-def exact_step(
-    decoder: Decoder,
-    observation: Float[Array, "S n"],
-    weight: Float[Array, "S n"],
-    latent: Float[Array, "S k"],
-    box: Box,
-) -> tuple[Float[Array, "S k"], Float[Array, " S"]]:
-    """The least-squares solution of the cell, taken where the loss does not rise; with its loss.
-
-    delta <- delta - N^-1 J' W^2 (r + J delta) recovers what squaring the condition number loses.
-    """
-    square = weight**2
-
-    def misfit(z: Array) -> tuple[Array, Array]:
-        here = decoder.linearized(z, jnp.float64)
-        return jnp.where(weight > 0, here.value - observation, 0.0), here.columns
-
-    def once(_: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
-        latent, _ = at
-        residual, columns = misfit(latent)
-        loss = (square * residual**2).sum(-1)
-        normal = jnp.matmul(square[:, None, :] * columns, columns.mT, precision="highest")
-        unit = unit_diagonal(normal)
-        factor = cholesky.factor(unit[:, :, None] * normal * unit[:, None, :])
-
-        def refine(_: Array, delta: Array) -> Array:
-            left = residual + jnp.einsum("skn,sk->sn", columns, delta, precision="highest")
-            slope = jnp.einsum("skn,sn->sk", columns, square * left, precision="highest")
-            return delta - unit * cholesky.solve(factor, unit * slope)
-
-        delta = jax.lax.fori_loop(0, 1 + REFINEMENTS, refine, jnp.zeros_like(latent))
-        moved = jnp.clip(latent + delta, box.low, box.high)
-        after = (square * misfit(moved)[0] ** 2).sum(-1)
-        falls = after <= loss
-        return jnp.where(falls[:, None], moved, latent), jnp.where(falls, after, loss)
-
-    start = latent, jnp.full(len(latent), jnp.inf)
-    result: tuple[Array, Array] = jax.lax.fori_loop(0, EXACT_STEPS, once, start)
-    return result
 
 
 def _step(decoder: Decoder, lanes: Lanes, box: Box, limit: int, precision: DTypeLike) -> Lanes:
