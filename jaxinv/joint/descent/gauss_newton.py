@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxinv.joint.descent.levenberg_marquardt import Box, unit_diagonal
+from jaxinv.joint.descent.levenberg_marquardt import REPRODUCED, Box, unit_diagonal
 from jaxinv.linalg import cholesky
 from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
 
 BLOCK, LANE = 64, 8  # most rows computed together, and of what their number is a multiple
 RENEWALS, CHORD = 8, 5  # matrices, and steps with each
-SMALL_PROMISE = 1e-12  # of the loss, by the next step: where a run ends in a cell
+SMALL_PROMISE = 1e-16  # of the loss, by the next step: where a run ends in a cell
 SMALL_DECREASE = 1e-6  # of the loss, by all steps with a new matrix: where it ends at a kink
 
 
@@ -115,8 +115,10 @@ def chord_ending(
     weight: Float[Array, "S n"],
     latent: Float[Array, "S k"],
     box: Box,
-) -> tuple[Float[Array, "S k"], Float[Array, " S"]]:
-    """Close a run with CHORD steps of one Jacobian in single precision; with the loss there.
+) -> tuple[Float[Array, "S k"], Float[Array, " S"], Bool[Array, " S"]]:
+    """Close a run with CHORD steps of one Jacobian in single precision: latent, loss, settled.
+
+    settled: the next step promises nothing, or the observation is reproduced to rounding.
 
     The normal matrix is formed and factored in double precision, where it is as well conditioned
     as a Jacobian allows that is off by 1e-7 of its size. A latent on a side of the box that its
@@ -145,7 +147,8 @@ def chord_ending(
 
     start = jnp.clip(latent, box.low, box.high)
     last = _chords(fit, newton, start, jnp.full(len(latent), jnp.inf), box)
-    return last.latent, last.loss
+    reproduced = last.loss <= REPRODUCED**2 * (square * observation**2).sum(-1)
+    return last.latent, last.loss, last.converged | reproduced
 
 
 def _chords(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxinv.joint.descent.exact_step import exact_step
 from jaxinv.joint.descent.gauss_newton import chord_ending
@@ -23,8 +23,10 @@ from jaxinv.model.decoder import Decoder
 
 LANE_BYTES = 1 << 31  # what the Jacobians of all lanes may take
 SHARE_OF_DEVICE = 4
-MOST_LANES, MOST_ON_CPU = 1024, 16  # on a CPU more lanes only leave the cache
-CLOSINGS = 2  # Jacobians in single precision with which a run is closed
+MOST_LANES = 1024
+# On a CPU more lanes only leave the cache; a convolution's columns fill it with fewer.
+MOST_ON_CPU, MOST_CONVOLVED_ON_CPU = 16, 8
+CLOSINGS = 4  # Jacobians in single precision with which a run is closed, at most
 ROUNDS = 4  # steps between two looks at which lanes are done
 
 
@@ -38,7 +40,8 @@ def default_lanes(decoder: Decoder, memory: int | None = None) -> int:
         stated = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
         memory = stated // SHARE_OF_DEVICE if stated else LANE_BYTES
     fit = memory // (3 * 8 * decoder.latent_size * decoder.scratch)
-    return int(np.clip(fit, 1, MOST_ON_CPU if jax.default_backend() == "cpu" else MOST_LANES))
+    most = MOST_ON_CPU if decoder.is_dense else MOST_CONVOLVED_ON_CPU
+    return int(np.clip(fit, 1, most if jax.default_backend() == "cpu" else MOST_LANES))
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,15 @@ class Engine:
 
     def run(self, starts: Starts) -> Runs:
         """Run every start to its end and close it with the last steps of its cell."""
-        if self.decoder.latent_size >= LONG_LATENT and not self.decoder.is_dense:
+        return self.closed(starts.row, self.descended(starts))
+
+    @property
+    def _matrix_free(self) -> bool:
+        return self.decoder.latent_size >= LONG_LATENT and not self.decoder.is_dense
+
+    def descended(self, starts: Starts) -> Runs:
+        """Run every start until its steps no longer pay."""
+        if self._matrix_free:
             data = self.observation, self.weight, self.box
             return matrix_free_runs(self.decoder, *data, starts, self.lanes, self.steps)
         precision = jnp.float64 if self.decoder.is_dense else jnp.float32
@@ -84,22 +95,42 @@ class Engine:
             if done.sum() >= queue.enough:
                 now = Runs(state.latent, state.loss, state.steps, state.converged)
                 queue.store(done, now, ends)
-        return self._closed(starts, ends)
+        return ends
 
-    def _closed(self, starts: Starts, ends: Runs) -> Runs:
+    def losses(
+        self, row: Int[np.ndarray, " T"], latent: Float[np.ndarray, "T k"]
+    ) -> Float[np.ndarray, " T"]:
+        """||W (x - G(z))||_2^2 of each row at its latent, in blocks of the batch's own shape."""
+        loss, size = np.empty(len(row)), len(self.observation)
+        for first in range(0, len(row), size):
+            some = np.arange(first, min(first + size, len(row)))
+            image = np.asarray(self.decoder(latent[np.resize(some, size)]))[: len(some)]
+            weight, x = self.weight[row[some]], self.observation[row[some]]
+            with np.errstate(over="ignore", invalid="ignore"):
+                loss[some] = (np.where(weight > 0, weight * (image - x), 0.0) ** 2).sum(-1)
+        return np.where(np.isfinite(loss), loss, np.inf)
+
+    def closed(self, row: Int[np.ndarray, " T"], ends: Runs) -> Runs:
         """The runs with the last steps of their cells, in blocks as large as the lanes.
 
         Closed one by one as they end, every run would cost as much as all lanes together.
         """
-        dense = self.decoder.is_dense
-        ending, times = (exact_step, 1) if dense else (chord_ending, CLOSINGS)
+        if self._matrix_free:
+            return ends
         latent, loss = ends.latent.copy(), ends.loss.copy()
-        for first in range(0, len(loss), self.lanes):
-            some = np.arange(first, min(first + self.lanes, len(loss)))
-            padded = np.resize(some, self.lanes)
-            row, z = starts.row[padded], jnp.asarray(ends.latent[padded])
-            data = jnp.asarray(self.observation[row]), jnp.asarray(self.weight[row])
-            for _ in range(times):
-                z, value = ending(self.decoder, *data, z, self.box)
-            latent[some], loss[some] = np.asarray(z)[: len(some)], np.asarray(value)[: len(some)]
+        left = np.arange(len(loss))
+        for _ in range(1 if self.decoder.is_dense else CLOSINGS):
+            settled = np.ones(len(loss), bool)
+            for first in range(0, len(left), self.lanes):
+                some = left[first : first + self.lanes]
+                padded = np.resize(some, self.lanes)
+                whose, z = row[padded], jnp.asarray(latent[padded])
+                data = jnp.asarray(self.observation[whose]), jnp.asarray(self.weight[whose])
+                if self.decoder.is_dense:
+                    ended = (*exact_step(self.decoder, *data, z, self.box), np.ones(len(z), bool))
+                else:
+                    ended = chord_ending(self.decoder, *data, z, self.box)
+                parts = (np.asarray(part)[: len(some)] for part in ended)
+                latent[some], loss[some], settled[some] = parts
+            left = np.flatnonzero(~settled)
         return ends._replace(latent=latent, loss=loss)

@@ -72,7 +72,8 @@ class Box(NamedTuple):
 
     def holds(self, latent: Float[np.ndarray, "B k"]) -> Bool[np.ndarray, " B"]:
         """Which latents lie inside."""
-        return np.asarray(((latent >= self.low) & (latent <= self.high)).all(-1))
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        return np.asarray(((latent >= low) & (latent <= high)).all(-1))
 
     def pressed(
         self, latent: Float[Array, "*B k"], gradient: Float[Array, "*B k"]
@@ -84,22 +85,26 @@ class Box(NamedTuple):
 def idle(lanes: int, decoder: Decoder) -> Lanes:
     """Lanes that hold no run yet."""
     n, k = decoder.observation_size, decoder.latent_size
-    none, off = jnp.zeros(lanes), jnp.zeros(lanes, bool)
+
+    def empty(*shape: int, dtype: DTypeLike = np.float64, value: float = 0.0) -> Array:
+        # Made by NumPy: JAX would compile a program for each.
+        return jnp.asarray(np.full((lanes, *shape), value, dtype))
+
     return Lanes(
-        observation=jnp.zeros((lanes, n)),
-        weight=jnp.zeros((lanes, n)),
-        latent=jnp.zeros((lanes, k)),
-        loss=none,
-        gradient=jnp.zeros((lanes, k)),
-        normal=jnp.zeros((lanes, k, k)),
-        trial=jnp.zeros((lanes, k)),
-        predicted=none,
-        damping=none + FIRST_DAMPING,
-        growth=none + 2.0,
-        softness=none,
-        steps=jnp.zeros(lanes, jnp.int32),
-        running=off,
-        converged=off,
+        observation=empty(n),
+        weight=empty(n),
+        latent=empty(k),
+        loss=empty(),
+        gradient=empty(k),
+        normal=empty(k, k),
+        trial=empty(k),
+        predicted=empty(),
+        damping=empty(value=FIRST_DAMPING),
+        growth=empty(value=2.0),
+        softness=empty(),
+        steps=empty(dtype=np.int32),
+        running=empty(dtype=np.bool_),
+        converged=empty(dtype=np.bool_),
     )
 
 

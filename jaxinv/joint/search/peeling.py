@@ -6,6 +6,7 @@ ReLU rows thresholded at the largest negative excursion, which only noise can ca
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -28,48 +29,56 @@ class Peeled(NamedTuple):
     every layer is identifiable.
     """
 
-    inputs: dict[int, Float[Array, "B n_i"]]
+    inputs: dict[int, Float[np.ndarray, "B n_i"]]
     depth: Int[np.ndarray, " B"]
 
 
-def peel(generator: Decoder, x: Float[Array, "B n"], entry_weight: Float[Array, "B n"]) -> Peeled:
+def peel(
+    generator: Decoder, x: Float[np.ndarray, "B n"], entry_weight: Float[np.ndarray, "B n"]
+) -> Peeled:
     """Estimate every layer's input, last layer first, and see how far the estimates are unique."""
-    inputs: dict[int, Array] = {}
+    inputs: dict[int, np.ndarray] = {}
     depth = np.zeros(len(x), np.int64)
     for number in reversed(range(len(generator.layers))):
         layer = generator.layers[number]
         if layer.width < layer.width_in:
             depth = np.where(depth == 0, number + 1, depth)
             break
-        size = jnp.max(jnp.where(entry_weight > 0, jnp.abs(x), 0.0), axis=-1)
-        noise = jnp.max(jnp.where(entry_weight > 0, -x, 0.0), axis=-1)
-        threshold = jnp.maximum(ROUNDING * size, noise)
-        rows = linear_rows(layer, x, entry_weight, threshold, 0.0)
-        found = centre(layer.weight, rows)
-        full_rank = np.asarray(found.full_rank)
+        data = jnp.asarray(x), jnp.asarray(entry_weight)
+        latent, full_rank = (np.asarray(part) for part in _active(layer, *data))
         if layer.activation.squashing and not full_rank.all():
-            evened = centre(layer.weight, _evened(layer, rows, x, entry_weight))
-            better = evened.full_rank & ~found.full_rank
-            latent = jnp.where(better[:, None], evened.latent, found.latent)
-            found = Centre(latent, found.full_rank | evened.full_rank)
-            full_rank = np.asarray(found.full_rank)
+            evened, more = (np.asarray(part) for part in _evened(layer, *data))
+            latent = np.where((more & ~full_rank)[:, None], evened, latent)
+            full_rank = full_rank | more
         depth = np.where((depth == 0) & ~full_rank, number + 1, depth)
-        x = jnp.nan_to_num(found.latent, posinf=0.0, neginf=0.0)
-        entry_weight = jnp.ones_like(x)
+        x = np.nan_to_num(latent, posinf=0.0, neginf=0.0)
+        entry_weight = np.ones_like(x)
         inputs[number] = x
     return Peeled(inputs, depth)
 
 
-def _evened(
-    layer: Layer, rows: LinearRows, x: Float[Array, "B n"], entry_weight: Float[Array, "B n"]
-) -> LinearRows:
-    """The same rows with weights that span fewer orders of magnitude.
+def _active_rows(layer: Layer, x: Array, entry_weight: Array) -> LinearRows:
+    size = jnp.max(jnp.where(entry_weight > 0, jnp.abs(x), 0.0), axis=-1)
+    noise = jnp.max(jnp.where(entry_weight > 0, -x, 0.0), axis=-1)
+    return linear_rows(layer, x, entry_weight, jnp.maximum(ROUNDING * size, noise), 0.0)
+
+
+@jax.jit
+def _active(layer: Layer, x: Float[Array, "B n"], entry_weight: Float[Array, "B n"]) -> Centre:
+    """Least squares on the rows that are active beyond the noise."""
+    return centre(layer.weight, _active_rows(layer, x, entry_weight))
+
+
+@jax.jit
+def _evened(layer: Layer, x: Float[Array, "B n"], entry_weight: Float[Array, "B n"]) -> Centre:
+    """The same from weights that span fewer orders of magnitude.
 
     Near saturation phi' falls to 1e-16, and weights that follow it make the normal matrix of an
     exact image singular to rounding. An error of noise + eps in x moves the pre-activation u by
     that over phi'(u); below FLOOR max|u| no row is trusted more for being exact. The noise is the
     largest excursion out of the range, which only noise can cause.
     """
+    rows = _active_rows(layer, x, entry_weight)
     low, high = layer.activation.range
     outside = jnp.maximum(x - high, low - x)
     noise = jnp.max(jnp.where(entry_weight > 0, outside, 0.0), -1, keepdims=True, initial=0.0)
@@ -77,7 +86,8 @@ def _evened(
     error = (noise + jnp.finfo(x.dtype).eps) / layer.activation.derivative(u)
     error += FLOOR * jnp.abs(u).max(axis=-1, keepdims=True)
     weight = jnp.where(rows.active, entry_weight / error, 0.0)
-    return rows._replace(weight=weight / jnp.maximum(weight.max(-1, keepdims=True), 1e-300))
+    weight /= jnp.maximum(weight.max(-1, keepdims=True), 1e-300)
+    return centre(layer.weight, rows._replace(weight=weight))
 
 
 def operations(generator: Decoder) -> float:

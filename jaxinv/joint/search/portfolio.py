@@ -21,9 +21,10 @@ from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.joint.search import unrolled
 from jaxinv.joint.search.candidates import nearest_candidates
+from jaxinv.joint.search.facts import ROUNDED
 from jaxinv.joint.search.lack_of_fit import noise_losses
 from jaxinv.joint.search.peeling import operations, peel
-from jaxinv.joint.search.preactivation import engine_before, led, squashed
+from jaxinv.joint.search.preactivation import engine_before, led_runs, squashed
 from jaxinv.joint.search.starts import starting_points
 from jaxinv.joint.search.state import (
     Search,
@@ -82,10 +83,13 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
         elif start is Start.RANDOM and search.open.any():
             points = nearest_candidates(problem, wave, method.candidates, method.start_scale)
             starts = random_starts(search.open, points, wave, softness)
-            if before is not None:
+            if before is None:
+                search = learnt(search, starts, engine, start)
+            else:
                 number = np.tile(np.arange(wave.start, wave.stop), int(search.open.sum()))
-                starts = led(before, starts, number)
-            search = learnt(search, starts, engine, start)
+                rounded = (ROUNDED * search.facts.size) ** 2
+                starts, runs = led_runs(before, engine, starts, number, rounded)
+                search = kept(search, starts, runs, start)
             yield search
 
 
@@ -229,14 +233,14 @@ def _from_peeling(
     problem: Problem, method: Auto, search: Search, engine: Engine
 ) -> Iterator[Search]:
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
-    peeled = peel(problem.generator, jnp.asarray(problem.observation), jnp.asarray(problem.weight))
+    peeled = peel(problem.generator, problem.observation, problem.weight)
     whole = len(problem.generator.layers)
     unmade = search.tally.peeled == 0  # no run from the layer-wise estimate yet
     # Behind a layer that determines nothing false minima lie close to the observation as well.
     ample = search.facts.ample & (peeled.depth == 0)
     search = replace(search, facts=replace(search.facts, ample=ample))
     search = with_peeled(search, search.open, whole - peeled.depth)
-    start = np.asarray(peeled.inputs[0]) if 0 in peeled.inputs else None
+    start = peeled.inputs.get(0)
     if start is not None:
         search = settled(problem, search, start)
     yield search
@@ -249,7 +253,7 @@ def _from_peeling(
         left = search.open & (peeled.depth == depth)
         if not left.any():
             continue
-        below = _prefix(problem, method, np.asarray(peeled.inputs[depth]), depth, left)
+        below = _prefix(problem, method, peeled.inputs[depth], depth, left)
         search = with_prefix_runs(search, below)
         which = np.flatnonzero(left & below.rough)
         starts = Starts(which, below.minima.latent[which], np.zeros(len(which)))
