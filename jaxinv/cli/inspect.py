@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxinv.cli.options import Source
-from jaxinv.cli.source import loaded_chain
+from jaxinv.cli.source import loaded
 from jaxinv.model.generator import Generator
 from jaxinv.model.layer import Layer, kind
 
@@ -17,7 +17,12 @@ SINGULAR = 1e-10  # of the largest singular value
 
 def run(source: Source, console: Console) -> None:
     """Load the generator of this name, layers and prefix, and print what can be said of it."""
-    generator = loaded_chain(source, "inspect")
+    generator = loaded(source)
+    if not isinstance(generator, Generator):
+        raise ValueError(
+            f"inspect looks at a chain of layers; {source.name} is a {type(generator).__name__}: "
+            "jaxinv.identifiability(g, z) says in Python what an image of it determines"
+        )
     table = Table(title=f"{source.name}: {generator.latent_size} -> {generator.observation_size}")
     for heading in ("layer", "map", "shape", "activation", "bias", "expansion", "rank", "cond."):
         table.add_column(heading, justify="left" if heading in ("map", "activation") else "right")

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from jaxinv.cli.options import Source
 from jaxinv.cli.progress import Bar, Lines
-from jaxinv.cli.source import loaded_chain
+from jaxinv.cli.source import loaded
+from jaxinv.formats.code import Code, is_code
 from jaxinv.job import executors
 from jaxinv.job.job import Job
 from jaxinv.job.retry import open_retry, results, retries
@@ -51,10 +52,11 @@ def begin(
     method, noise, mask, dataset, pixels, seed = question
     job = Job.create(
         folder,
-        loaded_chain(source, "a job"),
+        loaded(source),
         observations,
         method,
         name=source.name,
+        code=Code.of(source.name) if is_code(source.name) else None,
         mask=mask,
         noise=noise,
         seed=seed,
@@ -66,10 +68,15 @@ def begin(
 
 
 def go_on(
-    folder: Path, retry_failed: bool, method: str | None, seed: int | None, machines: Machines
+    folder: Path,
+    retry_failed: bool,
+    method: str | None,
+    seed: int | None,
+    machines: Machines,
+    allow_code: bool,
 ) -> int:
     """Compute what is missing, or try again what was not solved; returns the exit code."""
-    job = Job.open(folder)
+    job = Job.open(folder, allow_code)
     if not retry_failed:
         return _run(job, job, machines)
     attempt = open_retry(job, method, seed)

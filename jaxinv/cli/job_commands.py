@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from jaxinv.cli.options import (
+    AllowCodeOption,
     ChunkOption,
     ClusterOption,
     DevicesOption,
@@ -37,6 +38,7 @@ def resume(
     workers: WorkersOption = None,
     cluster: ClusterOption = None,
     interval: IntervalOption = 30.0,
+    allow_code: AllowCodeOption = False,
 ) -> None:
     """Go on with a job that was interrupted; nothing that was committed is computed again."""
     from jaxinv.cli.job import Machines, go_on
@@ -44,7 +46,7 @@ def resume(
     if not retry_failed and (method is not None or seed is not None):
         raise ValueError("--method and --seed belong to --retry-failed; a job keeps its own")
     machines = Machines(chunk, memory, devices, workers, cluster, interval)
-    raise typer.Exit(go_on(folder, retry_failed, method, seed, machines))
+    raise typer.Exit(go_on(folder, retry_failed, method, seed, machines, allow_code))
 
 
 def status(folder: FolderArgument) -> None:
@@ -73,12 +75,13 @@ def report(
     truth: Annotated[
         Path | None, typer.Option(help="Planted codes (B, k), .npy, for recovery errors.")
     ] = None,
+    allow_code: AllowCodeOption = False,
 ) -> None:
     """Write one HTML file that shows what was found, where it went wrong, and how fast."""
     from jaxinv.job.job import Job
     from jaxinv.job.report import write
 
-    job = Job.open(folder)
+    job = Job.open(folder, allow_code)
     path = out or folder / "report.html"
     write(job, path, truth)
     Console(stderr=True).print(f"Report: {path}", highlight=False, soft_wrap=True)

@@ -5,11 +5,13 @@ from functools import cached_property
 from pathlib import Path
 
 from jaxinv.formats import load_generator
+from jaxinv.formats.code import Code, refusal
 from jaxinv.formats.safetensors import encoded
 from jaxinv.job import durable, settings
 from jaxinv.job.layout import Layout
 from jaxinv.job.manifest import Manifest, generator_digest, mask_input, observations_input
 from jaxinv.job.shards import Shards
+from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
 from jaxinv.settings import Method, resolve
 
@@ -21,22 +23,23 @@ _FIRST = {"generator.safetensors", "shards", "lock"}
 
 @dataclass(frozen=True)
 class Job:
-    """A directory and what its manifest says."""
+    """A directory and what its manifest says; allow_code: code that it names may be run."""
 
     folder: Path
     manifest: Manifest
+    allow_code: bool = False
 
     @classmethod
-    def open(cls, folder: str | Path) -> "Job":
+    def open(cls, folder: str | Path, allow_code: bool = False) -> "Job":
         """An existing job; raises FileNotFoundError where the directory holds none."""
         folder = Path(folder)
-        return cls(folder, Manifest.load(folder / "manifest.json"))
+        return cls(folder, Manifest.load(folder / "manifest.json"), allow_code)
 
     @classmethod
     def create(
         cls,
         folder: str | Path,
-        generator: Generator,
+        generator: Decoder,
         observations: str | Path,
         method: str | Method = "auto",
         *,
@@ -47,13 +50,22 @@ class Job:
         shard_rows: int | None = None,
         dataset: str | None = None,
         pixels: str = "unit",
+        code: Code | None = None,
     ) -> "Job":
         """Start a job, or take up the same one; raises ValueError where the directory's differs.
 
         observations, dataset, pixels: as `open_rows`. mask: a file (n,) or (B, n) of booleans.
         noise, seed: as `invert`. shard_rows: rows of one shard, the unit of work that is lost when
-        a process dies; None chooses.
+        a process dies; None chooses. code: what makes a generator that is no chain of layers: it
+        is run by every process that works on the job.
         """
+        if isinstance(generator, Generator):
+            code = None  # the directory holds a copy
+        elif code is None:
+            raise ValueError(
+                "a job needs a chain of layers, which can be written to a file, or the code that "
+                f"makes its generator anew; a {type(generator).__name__} alone is neither"
+            )
         folder = Path(folder)
         before = cls.open(folder).manifest if (folder / "manifest.json").exists() else None
         if before is None and folder.exists() and _strangers(folder):
@@ -62,39 +74,48 @@ class Job:
             Path(observations), dataset, pixels, generator, before.observations if before else None
         )
         wanted = Manifest(
-            generator=generator_digest(generator),
+            generator=generator_digest(generator, code),
             generator_name=name,
-            widths=generator.widths,
+            widths=_widths(generator),
             observations=described,
             mask=mask_input(Path(mask) if mask else None, rows, before.mask if before else None),
             method=settings.to_record(resolve(method)),
             noise=noise,
             seed=seed,
             shard_rows=shard_rows or (before.shard_rows if before else _shard_rows(rows.width)),
+            code=code,
         )
         if before is not None:
             before.refuse_other(wanted, folder)
-            return cls(folder, before)
+            return cls(folder, before, code is not None)
         return cls.begin(folder, wanted, generator)
 
     @classmethod
-    def begin(cls, folder: Path, wanted: Manifest, generator: Generator) -> "Job":
+    def begin(cls, folder: Path, wanted: Manifest, generator: Decoder) -> "Job":
         """Make the directory; the manifest comes last, so that a job that has one is whole."""
         try:
             (folder / "shards").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"no job can be kept in {folder}: {error.strerror}") from None
-        durable.replace(
-            folder / "generator.safetensors", lambda file: file.write(encoded(generator))
-        )
+        if isinstance(generator, Generator):
+            data = encoded(generator)
+            durable.replace(folder / "generator.safetensors", lambda file: file.write(data))
         wanted.write(folder / "manifest.json")
-        return cls(folder, wanted)
+        return cls(folder, wanted, wanted.code is not None)
 
     @cached_property
-    def generator(self) -> Generator:
-        """The job's own copy; raises ValueError where it is not the one the job began with."""
-        generator = load_generator(self.folder / "generator.safetensors")
-        if generator_digest(generator) != self.manifest.generator:
+    def generator(self) -> Decoder:
+        """The job's own copy, or what its code makes.
+
+        Raises ValueError where it is not the one that the job began with, or would have to be made
+        by code that nobody has allowed.
+        """
+        code = self.manifest.code
+        if code is not None and not self.allow_code:
+            raise refusal(f"the generator of {self.folder}, {code},")
+        generator: Decoder
+        generator = code.load() if code else load_generator(self.folder / "generator.safetensors")
+        if generator_digest(generator, code) != self.manifest.generator:
             raise ValueError(
                 f"{self.folder} holds another generator than the one it was begun with"
             )
@@ -125,6 +146,12 @@ class Job:
 
 def _shard_rows(width: int) -> int:
     return max(1, min(LARGEST_SHARD, SHARD_BYTES // (8 * width)))
+
+
+def _widths(generator: Decoder) -> tuple[int, ...]:
+    if isinstance(generator, Generator):
+        return generator.widths
+    return generator.latent_size, generator.observation_size
 
 
 def _strangers(folder: Path) -> bool:

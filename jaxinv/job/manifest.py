@@ -6,12 +6,15 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from jaxinv.formats.code import Code
 from jaxinv.formats.tensors import to_tensors
 from jaxinv.job import durable
 from jaxinv.job.sources import open_mask, open_rows, reopen
 from jaxinv.job.sources.rows import Rows, fingerprint, stamps
+from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
 
 FORMAT = 1
@@ -62,8 +65,8 @@ class Input:
 class Manifest:
     """generator, observations, mask: fingerprints. method: its settings as plain data.
 
-    shard_rows: rows of one shard. chunk: rows computed together, None until the first shard has
-    shown what fits into memory (see `layout`).
+    shard_rows: rows of one shard. code: the Python code that makes the generator, where it is no
+    chain of layers that the directory could hold.
     """
 
     generator: str
@@ -75,6 +78,7 @@ class Manifest:
     noise: float | None
     seed: int
     shard_rows: int
+    code: Code | None = None
     format: int = FORMAT
 
     def write(self, path: Path) -> None:
@@ -91,6 +95,7 @@ class Manifest:
                 raise ValueError(f"its format is {data['format']}, this version reads {FORMAT}")
             data["observations"] = Input(**data["observations"])
             data["mask"] = data["mask"] and Input(**data["mask"])
+            data["code"] = data.get("code") and Code(**data["code"])
             data["widths"] = tuple(data["widths"])
             return cls(**data)
         except FileNotFoundError:
@@ -116,9 +121,14 @@ class Manifest:
         return None if self.mask is None else self.mask.open()
 
 
-def generator_digest(generator: Generator) -> str:
-    """SHA-256 over every weight, bias and activation."""
+def generator_digest(generator: Decoder, code: Code | None) -> str:
+    """SHA-256 over every weight, bias and activation; of a function, over its code and arrays."""
     digest = hashlib.sha256()
+    if not isinstance(generator, Generator):
+        digest.update(f"{code and code.sha256} {code and code.name}".encode())
+        for array in map(np.asarray, jax.tree.leaves(generator)):
+            digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
     if not generator.is_dense:
         # What the file of the generator says: a convolution is not written out for a fingerprint.
         tensors, activations, described = to_tensors(generator)
@@ -140,7 +150,7 @@ def mask_input(path: Path | None, observations: Rows, known: Input | None) -> In
 
 
 def observations_input(
-    path: Path, dataset: str | None, pixels: str, generator: Generator, known: Input | None
+    path: Path, dataset: str | None, pixels: str, generator: Decoder, known: Input | None
 ) -> tuple[Rows, Input]:
     """Open and fingerprint the observations; they must have the generator's width."""
     rows = open_rows(path, dataset, pixels)

@@ -23,7 +23,9 @@ INDEX = "rows.npy"
 
 def retries(job: Job) -> list[Job]:
     """The retries begun so far, oldest first."""
-    return [Job.open(p.parent) for p in sorted(job.folder.glob("retry-*/manifest.json"))]
+    return [
+        Job.open(p.parent, job.allow_code) for p in sorted(job.folder.glob("retry-*/manifest.json"))
+    ]
 
 
 def results(job: Job) -> Iterator[np.ndarray]:

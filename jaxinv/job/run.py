@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 from jaxinv.call.invert import default_chunk
@@ -143,9 +143,7 @@ def _submit(job: Job, executor: Executor, work: Work, flight: _Flight) -> None:
     while flight.waiting and len(flight.futures) < room:
         number = flight.waiting.pop(0)
         try:
-            future = executor.submit(
-                compute_shard, Work(work.folder, number, work.chunk, work.devices)
-            )
+            future = executor.submit(compute_shard, replace(work, number=number))
         except BrokenExecutor:
             flight.waiting.insert(0, number)
             if not flight.futures:
@@ -167,7 +165,7 @@ def _first_work(job: Job, chunk: int | None, memory: int, devices: int | None) -
             "depend on it; leave --chunk out, or start a new directory"
         )
     rows = min(chunk or default_chunk(job.generator, memory), job.manifest.shard_rows)
-    return Work(str(job.folder.resolve()), 0, rows, devices)
+    return Work(str(job.folder.resolve()), 0, rows, devices, job.allow_code)
 
 
 def _length(job: Job, number: int) -> int:

@@ -18,7 +18,7 @@ from jaxinv.job.job import Job
 from jaxinv.job.layout import Layout
 from jaxinv.job.shards import pack
 from jaxinv.job.sources.rows import Rows
-from jaxinv.model.generator import Generator
+from jaxinv.model.decoder import Decoder
 
 # Seconds to wait for memory that another shard holds.
 PAUSES = (1.0, 5.0, 25.0)
@@ -29,13 +29,14 @@ class Work:
     """What a worker is told: the directory, the shard, and how to start if it is the first.
 
     chunk: rows computed together, unless the layout is frozen already. devices: how many of the
-    worker's devices to use, None for all.
+    worker's devices to use, None for all. allow_code: code that the job names may be run.
     """
 
     folder: str
     number: int
     chunk: int
     devices: int | None = None
+    allow_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,13 @@ class Opened:
     job: Job
     observations: Rows
     mask: Rows | None
-    generators: tuple[Generator, ...]
+    generators: tuple[Decoder, ...]
 
 
 def compute_shard(work: Work) -> Done:
     """Compute and commit one shard; a shard that is committed already is left alone."""
     begun = time.time()
-    opened = _open(work.folder, work.devices)
+    opened = _open(work)
     job, shards = opened.job, opened.job.shards
     if shards.path(work.number).exists():
         return _told(work, False, shards.read(work.number), work.chunk, begun, 0.0, begun)
@@ -134,7 +135,7 @@ def _inverted(opened: Opened, work: Work, chunk: int) -> tuple[np.ndarray | None
 
 
 def _request(
-    opened: Opened, generator: Generator, first: int, last: int
+    opened: Opened, generator: Decoder, first: int, last: int
 ) -> tuple[Request, np.ndarray, np.ndarray]:
     manifest = opened.job.manifest
     rows = np.asarray(opened.observations.read(first, last), np.float64)
@@ -176,17 +177,19 @@ def _told(
     )
 
 
-def _open(folder: str, devices: int | None) -> Opened:
+def _open(work: Work) -> Opened:
     """Open the job once; anew where its directory or its observations are no longer the same."""
-    manifest = Path(folder) / "manifest.json"
-    paths = (manifest, Path(Job.open(folder).manifest.observations.spec["path"]))
+    manifest = Path(work.folder) / "manifest.json"
+    paths = (manifest, Path(Job.open(work.folder).manifest.observations.spec["path"]))
     now = tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in (p.stat() for p in paths))
-    return _opened(folder, devices, now)
+    return _opened(work.folder, work.devices, work.allow_code, now)
 
 
 @cache
-def _opened(folder: str, devices: int | None, now: tuple[tuple[int, int, int], ...]) -> Opened:
-    job = Job.open(folder)
+def _opened(
+    folder: str, devices: int | None, allow_code: bool, now: tuple[tuple[int, int, int], ...]
+) -> Opened:
+    job = Job.open(folder, allow_code)
     layout = job.layout
     if layout is not None:
         layout.refuse_other(job.folder)
