@@ -23,10 +23,10 @@ def whole(
 def staged(generator: jaxinv.Generator, x: np.ndarray) -> Iterator[Progress]:
     """`auto` as the iterative rivals are run: the latents it has after each stage of its search."""
     method = jaxinv.Auto()
-    request, weight = checked(generator, x, method, Options())
+    request, data = checked(generator, x, method, Options())
     with jax.enable_x64(True):
         live, row_ids = np.ones(len(x), bool), np.arange(len(x))
-        problem = joint_problem(request, x, weight, live, row_ids)
+        problem = joint_problem(request, x, data.weight, live, row_ids)
         begin = nothing_found(problem, method.agreement)
         for search in stages(problem, method, begin, peeling=True):
             yield Progress(search.minima.latent, len(x))

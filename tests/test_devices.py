@@ -61,11 +61,11 @@ def test_a_chunk_that_does_not_fit_is_halved(monkeypatch):
     z = np.random.default_rng(1).normal(size=(13, 3))
     shapes = []
 
-    def small_memory(request, rows, weight, size, first_row):
+    def small_memory(request, data, size, first_row):
         shapes.append(size)
         if size > 4:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return invert_chunk(request, rows, weight, size, first_row)
+        return invert_chunk(request, data, size, first_row)
 
     invert_chunk = in_flight.invert_chunk
     monkeypatch.setattr(in_flight, "invert_chunk", small_memory)

@@ -1,11 +1,13 @@
 """One chunk of observations, padded to one shape, through the method that was asked for."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxinv.call.request import Request
+from jaxinv.call.request import Data, Request
 from jaxinv.call.runners import runner
 from jaxinv.joint.answer import refined
 from jaxinv.joint.descent.levenberg_marquardt import Box
@@ -19,12 +21,12 @@ from jaxinv.settings import Auto, LevenbergMarquardt
 
 def invert_chunk(
     request: Request,
-    rows: Float[np.ndarray, "B n"],
-    entry_weight: Float[np.ndarray, "B n"],
+    data: Data,
     size: int,
     first_row: int,
 ) -> Inversion:
     """One chunk, padded to `size` rows; padding is never live and costs no linear program."""
+    rows, entry_weight, start = data
     padding = ((0, size - len(rows)), (0, 0))
     seen = np.where(entry_weight > 0, rows, 0.0)
     live = np.asarray(np.isfinite(seen).all(-1) & (entry_weight > 0).any(-1))
@@ -35,6 +37,8 @@ def invert_chunk(
         padded_live = np.pad(live, padding[0])
         row_ids = first_row + np.arange(len(x))
         problem = joint_problem(request, x, weight, padded_live, row_ids)
+        if start is not None:
+            problem = replace(problem, start=np.pad(start, (*padding, (0, 0))))
         found = runner(request.method).run(problem, request.method, request)
         found = _refined(request, problem, found)
         credible: Float[np.ndarray, " B"] | float = np.inf

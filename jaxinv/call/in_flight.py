@@ -7,12 +7,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import jax
-import numpy as np
-from jaxtyping import Float
 
 from jaxinv.call.chunk import invert_chunk
 from jaxinv.call.memory import MEMORY_ERRORS, memory_ended
-from jaxinv.call.request import Request
+from jaxinv.call.request import Data, Request
 from jaxinv.outcome.inversion import Inversion, concatenate
 
 # Chunks in flight on a device: one in the pool of linear programs while it works on the next.
@@ -22,14 +20,13 @@ Devices = int | Sequence[jax.Device] | None
 
 
 class Piece(NamedTuple):
-    """Rows of one chunk with the weights of their entries, and how many rows they are padded to.
+    """Rows of one chunk, and how many rows they are padded to.
 
     request: the same for all pieces of one call.
     """
 
     request: Request
-    rows: Float[np.ndarray, "B n"]
-    weight: Float[np.ndarray, "B n"]
+    data: Data
     size: int
 
 
@@ -63,7 +60,7 @@ def in_flight(pieces: Iterable[Piece], devices: Devices) -> Iterator[Inversion]:
                     copies[device] = _copied(piece.request, device)
                 piece = piece._replace(request=copies[device])
             waiting.append(workers.submit(_on_device, piece, done, device))
-            done += len(piece.rows)
+            done += len(piece.data.rows)
             if len(waiting) == most:
                 yield _gathered(waiting.popleft().result(), chosen)
         while waiting:
@@ -91,16 +88,11 @@ def _halved(piece: Piece, first_row: int) -> Inversion:
         if not memory_ended(error) or piece.size == 1:
             raise
     size = -(-piece.size // 2)
-    starts = range(0, max(len(piece.rows), 1), size)
+    starts = range(0, max(len(piece.data.rows), 1), size)
     return concatenate(
         [
             _halved(
-                Piece(
-                    piece.request,
-                    piece.rows[start : start + size],
-                    piece.weight[start : start + size],
-                    size,
-                ),
+                Piece(piece.request, piece.data.some(slice(start, start + size)), size),
                 first_row + start,
             )
             for start in starts

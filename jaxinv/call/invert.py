@@ -1,6 +1,7 @@
 """The two doors: invert a batch, or a stream of chunks in bounded memory."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from jaxinv.call.request import (
     Options,
     check_entries,
     checked,
-    entry_weights,
+    data_of,
     real_array,
     requested,
 )
@@ -36,6 +37,7 @@ def invert(
     seed: int = 0,
     chunk: int | None = None,
     devices: Devices = None,
+    start: Any = None,
 ) -> Inversion:
     """Find latents z with G(z) close to each observation x = G(z) + e.
 
@@ -50,7 +52,9 @@ def invert(
     "linf" and "l1" then minimise that norm of the residual instead (bounded noise; gross
     outliers). seed: of random starting points, by row. chunk: rows computed together; None chooses
     by memory. devices: the first so many local devices, or those named; None takes all, each its
-    share of the rows.
+    share of the rows. start: latents (k,), (B, k) or (B, s, k) to begin at, an encoder's say, for
+    "auto", which searches on where they do not suffice, and for "lm" and "gd", which take them for
+    their random points; one that is not finite is left out, one outside latent_bounds is clipped.
 
     A row that cannot be inverted becomes NaN with a status and changes no other row. Raises
     ValueError where an argument's shape or type does not fit.
@@ -67,12 +71,12 @@ def invert(
     if x.ndim not in (1, 2):
         raise ValueError(f"observations have shape {x.shape}; expected (n,) or (B, n)")
     rows = np.atleast_2d(x)
-    options = Options(mask, weights, latent_bounds, operator, noise, refine, seed, chunk)
-    request, weight = checked(generator, rows, method, options)
+    options = Options(mask, weights, latent_bounds, operator, noise, refine, seed, chunk, start)
+    request, data = checked(generator, rows, method, options)
     share = -(-len(rows) // len(chosen_devices(devices)))
     size = min(chunk or default_chunk(generator), max(share, 1))
     starts = range(0, max(len(rows), 1), size)
-    pieces = (Piece(request, rows[s : s + size], weight[s : s + size], size) for s in starts)
+    pieces = (Piece(request, data.some(slice(s, s + size)), size) for s in starts)
     inversion = concatenate(list(in_flight(pieces, devices)))
     return take_rows(inversion, 0) if x.ndim == 1 else inversion
 
@@ -91,13 +95,15 @@ def invert_stream(
     seed: int = 0,
     chunk: int | None = None,
     devices: Devices = None,
+    start: Any = None,
 ) -> Iterator[Inversion]:
     """Yield one `Inversion` a chunk of observations (B_i, n), in order and in bounded memory.
 
     At most two chunks a device are held: while one waits for the pool of linear programs the device
     works on the next. All chunks are padded to one shape (the first chunk's size, unless `chunk`
     says), so that each computation compiles once; a larger chunk is refused. mask and weights are
-    (n,) here. Other arguments as for `invert`.
+    (n,) here; start is (k,), or an iterator that gives each chunk's own. Other arguments as for
+    `invert`.
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
     >>> rng = np.random.default_rng(1)
@@ -106,7 +112,7 @@ def invert_stream(
     [3, 3]
     """
 
-    options = Options(mask, weights, latent_bounds, operator, noise, refine, seed, chunk)
+    options = Options(mask, weights, latent_bounds, operator, noise, refine, seed, chunk, start)
 
     def pieces() -> Iterator[Piece]:
         # Checked with the first chunk, which says how many entries an observation has: the
@@ -119,14 +125,16 @@ def invert_stream(
             if request is None:
                 request = requested(generator, rows.shape[1], method, options)
             check_entries(request.generator, rows.shape[1])
-            weight = entry_weights(rows.shape, options)
             size = size or max(len(rows), 1)
             if len(rows) > size:
                 raise ValueError(
                     f"chunk {number} has {len(rows)} rows, more than {size}; "
                     "put the largest chunk first or pass chunk="
                 )
-            yield Piece(request, rows, weight, size)
+            own = options
+            if isinstance(start, Iterator):
+                own = replace(options, start=next(start, None))
+            yield Piece(request, data_of(request, rows, own), size)
 
     yield from in_flight(pieces(), devices)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -47,14 +47,38 @@ class Options:
     refine: str | None = None
     seed: int = 0
     chunk: int | None = None
+    start: Any = None
+
+
+class Data(NamedTuple):
+    """Observations as they are asked about.
+
+    rows: as they came. weight: of every entry, 0 where masked. start: the caller's starting points,
+    None where there are none, NaN where one is left out.
+    """
+
+    rows: Float[np.ndarray, "B n"]
+    weight: Float[np.ndarray, "B n"]
+    start: Float[np.ndarray, "B s k"] | None
+
+    def some(self, which: slice) -> "Data":
+        """A few of the rows."""
+        start = None if self.start is None else self.start[which]
+        return Data(self.rows[which], self.weight[which], start)
 
 
 def checked(
     generator: Decoder, rows: np.ndarray, method: str | Method, options: Options
-) -> tuple[Request, Float[np.ndarray, "B n"]]:
-    """Check every argument at the door: the request, and the weight of every entry (0: masked)."""
+) -> tuple[Request, Data]:
+    """Check every argument at the door."""
     request = requested(generator, rows.shape[1], method, options)
-    return request, entry_weights(rows.shape, options)
+    return request, data_of(request, rows, options)
+
+
+def data_of(request: Request, rows: np.ndarray, options: Options) -> Data:
+    """Observations with what the options say of each."""
+    weight = entry_weights(rows.shape, options)
+    return Data(rows, weight, _given_starts(request, len(rows), options.start))
 
 
 def requested(generator: Decoder, entries: int, method: str | Method, options: Options) -> Request:
@@ -104,6 +128,24 @@ def entry_weights(shape: tuple[int, ...], options: Options) -> Float[np.ndarray,
         if not (np.isfinite(importance).all() and (importance > 0).all()):
             raise ValueError("weights must be positive and finite; use mask= to leave entries out")
     return observed * importance
+
+
+def _given_starts(request: Request, batch: int, start: Any) -> Float[np.ndarray, "B s k"] | None:
+    if start is None:
+        return None
+    if not isinstance(request.method, Auto | LevenbergMarquardt | GradientDescent):
+        name = type(request.method).__name__
+        raise ValueError(f"start= is for 'auto', 'lm' and 'gd'; {name} goes layer by layer")
+    k = request.generator.latent_size
+    given = real_array("start", start)
+    if given.shape in ((k,), (batch, k)):
+        given = np.broadcast_to(given, (batch, k))[:, None]
+    if given.ndim != 3 or given.shape[::2] != (batch, k) or not given.shape[1]:
+        raise ValueError(
+            f"start has shape {np.shape(start)}; expected ({k},), ({batch}, {k}) or "
+            f"({batch}, s, {k}), s starting points of each row"
+        )
+    return np.where(np.isfinite(given).all(-1, keepdims=True), given, np.nan)
 
 
 def _is_integer(value: Any) -> bool:

@@ -17,6 +17,7 @@ from jaxinv.cli.options import (
     LayersOption,
     MemoryOption,
     PrefixOption,
+    Question,
     WorkersOption,
     source_of,
 )
@@ -59,6 +60,9 @@ def invert(
     method: Annotated[str, typer.Option(help="auto, lm, exact, linf, l1, relaxed or gd.")] = "auto",
     noise: Annotated[float | None, typer.Option(min=0.0, help="Noise level per entry.")] = None,
     mask: Annotated[Path | None, typer.Option(help="Booleans (n,) or (B, n), True: seen.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Latents to begin at, (k,), (B, k) or (B, s, k).")
+    ] = None,
     layers: LayersOption = None,
     prefix: PrefixOption = "",
     allow_code: AllowCodeOption = False,
@@ -80,18 +84,17 @@ def invert(
     """Find the latent code of every row of OBSERVATIONS; into a directory, as a job that can be
     interrupted and resumed."""
     source = source_of(generator, layers, prefix, allow_code)
+    question = Question(method, noise, mask, start, dataset, pixels, seed)
     if out.suffix == ".npz":
         from jaxinv.cli.invert import run
 
         if workers or cluster or devices or shard_rows:
             raise ValueError("--workers, --cluster, --devices and --shard-rows need a directory")
-        question = (method, noise, mask, dataset, pixels, seed)
         failed = run(source, observations, out, question, chunk, Console(stderr=True))
         raise typer.Exit(SOME_FAILED if failed else 0)
     from jaxinv.cli.job import Machines, begin
 
     machines = Machines(chunk, memory, devices, workers, cluster, interval)
-    question = (method, noise, mask, dataset, pixels, seed)
     raise typer.Exit(begin(source, observations, out, question, shard_rows, machines))
 
 

@@ -16,10 +16,10 @@ from rich.progress import (
 from rich.text import Text
 
 from jaxinv.call.invert import default_chunk, invert_stream
-from jaxinv.cli.options import Source
+from jaxinv.cli.options import Question, Source
 from jaxinv.cli.source import loaded
 from jaxinv.job import durable
-from jaxinv.job.sources import open_mask, open_rows
+from jaxinv.job.sources import open_mask, open_rows, open_start, starting_points
 from jaxinv.outcome.inversion import Inversion, concatenate
 
 
@@ -27,7 +27,7 @@ def run(
     source: Source,
     observations: Path,
     out: Path,
-    question: tuple[str, float | None, Path | None, str | None, str, int],
+    question: Question,
     chunk: int | None,
     console: Console,
 ) -> bool:
@@ -37,7 +37,7 @@ def run(
     if not out.parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.parent}")
     durable.probe(out)
-    method, noise, mask, dataset, pixels, seed = question
+    method, noise, mask, start, dataset, pixels, seed = question
     generator = loaded(source)
     rows = open_rows(observations, dataset, pixels)
     size = min(chunk or default_chunk(generator), max(rows.count, 1))
@@ -51,11 +51,18 @@ def run(
         rows.read(start, min(start + size, rows.count))
         for start in range(0, max(rows.count, 1), size)
     )
+    begun = None
+    if start is not None:
+        points = open_start(start, rows.count, generator.latent_size)
+        begun = (
+            starting_points(points, first, min(first + size, rows.count), generator.latent_size)
+            for first in range(0, max(rows.count, 1), size)
+        )
     parts: list[Inversion] = []
     with _progress(console) as progress:
         bar = progress.add_task(f"{method}", total=rows.count)
         for part in invert_stream(
-            generator, pieces, method, mask=seen, noise=noise, seed=seed, chunk=size
+            generator, pieces, method, mask=seen, noise=noise, seed=seed, chunk=size, start=begun
         ):
             parts.append(part)
             progress.advance(bar, len(part.status))

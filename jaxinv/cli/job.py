@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from jaxinv.cli.options import Source
+from jaxinv.cli.options import Question, Source
 from jaxinv.cli.progress import Bar, Lines
 from jaxinv.cli.source import loaded
 from jaxinv.formats.code import Code, is_code
@@ -26,7 +26,6 @@ from jaxinv.outcome.status import Status
 
 INTERRUPTED = 75
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-Question = tuple[str, float | None, Path | None, str | None, str, int]
 
 
 class Machines(NamedTuple):
@@ -49,20 +48,20 @@ def begin(
     machines: Machines,
 ) -> int:
     """Begin a job, or take up the same one; returns the exit code."""
-    method, noise, mask, dataset, pixels, seed = question
     job = Job.create(
         folder,
         loaded(source),
         observations,
-        method,
+        question.method,
         name=source.name,
         code=Code.of(source.name) if is_code(source.name) else None,
-        mask=mask,
-        noise=noise,
-        seed=seed,
+        mask=question.mask,
+        noise=question.noise,
+        seed=question.seed,
         shard_rows=shard_rows,
-        dataset=dataset,
-        pixels=pixels,
+        dataset=question.dataset,
+        pixels=question.pixels,
+        start=question.start,
     )
     return _run(job, job, machines)
 

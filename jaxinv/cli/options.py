@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
@@ -35,6 +36,18 @@ IntervalOption = Annotated[
 AllowCodeOption = Annotated[
     bool, typer.Option("--allow-code", help="Run the Python file of a GENERATOR module.py:name.")
 ]
+
+
+class Question(NamedTuple):
+    """What is asked about the observations, as the command line says it."""
+
+    method: str
+    noise: float | None
+    mask: Path | None
+    start: Path | None
+    dataset: str | None
+    pixels: str
+    seed: int
 
 
 class Source(NamedTuple):

@@ -9,7 +9,13 @@ from jaxinv.formats.code import Code, refusal
 from jaxinv.formats.safetensors import encoded
 from jaxinv.job import durable, settings
 from jaxinv.job.layout import Layout
-from jaxinv.job.manifest import Manifest, generator_digest, mask_input, observations_input
+from jaxinv.job.manifest import (
+    Manifest,
+    generator_digest,
+    mask_input,
+    observations_input,
+    start_input,
+)
 from jaxinv.job.shards import Shards
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
@@ -51,13 +57,15 @@ class Job:
         dataset: str | None = None,
         pixels: str = "unit",
         code: Code | None = None,
+        start: str | Path | None = None,
     ) -> "Job":
         """Start a job, or take up the same one; raises ValueError where the directory's differs.
 
         observations, dataset, pixels: as `open_rows`. mask: a file (n,) or (B, n) of booleans.
         noise, seed: as `invert`. shard_rows: rows of one shard, the unit of work that is lost when
         a process dies; None chooses. code: what makes a generator that is no chain of layers: it
-        is run by every process that works on the job.
+        is run by every process that works on the job. start: a file (k,), (B, k) or (B, s, k) of
+        starting points.
         """
         if isinstance(generator, Generator):
             code = None  # the directory holds a copy
@@ -84,6 +92,12 @@ class Job:
             seed=seed,
             shard_rows=shard_rows or (before.shard_rows if before else _shard_rows(rows.width)),
             code=code,
+            start=start_input(
+                Path(start) if start else None,
+                rows.count,
+                generator.latent_size,
+                before.start if before else None,
+            ),
         )
         if before is not None:
             before.refuse_other(wanted, folder)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxinv.formats.code import Code
 from jaxinv.formats.tensors import to_tensors
 from jaxinv.job import durable
-from jaxinv.job.sources import open_mask, open_rows, reopen
+from jaxinv.job.sources import open_mask, open_rows, open_start, reopen
 from jaxinv.job.sources.rows import Rows, fingerprint, stamps
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
@@ -23,6 +23,7 @@ _COMPARED = {
     "generator": "generator",
     "observations": "observations",
     "mask": "mask",
+    "start": "start",
     "method": "method",
     "noise": "noise",
     "seed": "seed",
@@ -63,7 +64,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Manifest:
-    """generator, observations, mask: fingerprints. method: its settings as plain data.
+    """generator, observations, mask, start: fingerprints. method: its settings as plain data.
 
     shard_rows: rows of one shard. code: the Python code that makes the generator, where it is no
     chain of layers that the directory could hold.
@@ -79,6 +80,7 @@ class Manifest:
     seed: int
     shard_rows: int
     code: Code | None = None
+    start: Input | None = None
     format: int = FORMAT
 
     def write(self, path: Path) -> None:
@@ -95,6 +97,7 @@ class Manifest:
                 raise ValueError(f"its format is {data['format']}, this version reads {FORMAT}")
             data["observations"] = Input(**data["observations"])
             data["mask"] = data["mask"] and Input(**data["mask"])
+            data["start"] = data.get("start") and Input(**data["start"])
             data["code"] = data.get("code") and Code(**data["code"])
             data["widths"] = tuple(data["widths"])
             return cls(**data)
@@ -119,6 +122,9 @@ class Manifest:
 
     def open_mask(self) -> Rows | None:
         return None if self.mask is None else self.mask.open()
+
+    def open_start(self) -> Rows | None:
+        return None if self.start is None else self.start.open()
 
 
 def generator_digest(generator: Decoder, code: Code | None) -> str:
@@ -147,6 +153,10 @@ def mask_input(path: Path | None, observations: Rows, known: Input | None) -> In
     if path is None:
         return None
     return Input.of(open_mask(path, observations.count, observations.width), known)
+
+
+def start_input(path: Path | None, rows: int, k: int, known: Input | None) -> Input | None:
+    return None if path is None else Input.of(open_start(path, rows, k), known)
 
 
 def observations_input(

@@ -67,6 +67,7 @@ def open_retry(job: Job, method: str | Method | None, seed: int | None) -> Job |
         job.manifest,
         observations=_some_rows(job.manifest.observations, folder / INDEX),
         mask=job.manifest.mask and _some_rows(job.manifest.mask, folder / INDEX),
+        start=job.manifest.start and _some_rows(job.manifest.start, folder / INDEX),
         method=record,
         seed=wanted_seed,
     )

@@ -67,6 +67,7 @@ def run(
         job.shards.check()
         job.manifest.observations.open()
         job.manifest.open_mask()
+        job.manifest.open_start()
         work = _first_work(job, chunk, memory, devices)
         log = Log(job.folder / "log.jsonl")
         flight = _Flight(job.shards.missing())

@@ -13,10 +13,11 @@ import numpy as np
 from jaxinv.call.chunk import invert_chunk
 from jaxinv.call.in_flight import chosen_devices
 from jaxinv.call.memory import MEMORY_ERRORS, memory_ended
-from jaxinv.call.request import Options, Request, checked
+from jaxinv.call.request import Data, Options, Request, checked
 from jaxinv.job.job import Job
 from jaxinv.job.layout import Layout
 from jaxinv.job.shards import pack
+from jaxinv.job.sources import starting_points
 from jaxinv.job.sources.rows import Rows
 from jaxinv.model.decoder import Decoder
 
@@ -61,11 +62,12 @@ class Done:
 
 @dataclass(frozen=True)
 class Opened:
-    """A job as one worker keeps it open: the observations, and the generator on each device."""
+    """A job as one worker keeps it open: what it reads, and the generator on each device."""
 
     job: Job
     observations: Rows
     mask: Rows | None
+    start: Rows | None
     generators: tuple[Decoder, ...]
 
 
@@ -121,9 +123,9 @@ def _inverted(opened: Opened, work: Work, chunk: int) -> tuple[np.ndarray | None
             for first in range(start, stop, chunk):
                 began = time.time()
                 last = min(first + chunk, stop)
-                request, rows, weight = _request(opened, opened.generators[device], first, last)
+                request, data = _request(opened, opened.generators[device], first, last)
                 reading += time.time() - began
-                parts.append(pack(invert_chunk(request, rows, weight, chunk, first)))
+                parts.append(pack(invert_chunk(request, data, chunk, first)))
                 if first == start and not opened.job.layout_path.exists():
                     # One chunk has shown that the shape fits: others may start.
                     Layout.here(chunk).freeze(opened.job.layout_path)
@@ -134,9 +136,7 @@ def _inverted(opened: Opened, work: Work, chunk: int) -> tuple[np.ndarray | None
     return np.concatenate(parts), reading
 
 
-def _request(
-    opened: Opened, generator: Decoder, first: int, last: int
-) -> tuple[Request, np.ndarray, np.ndarray]:
+def _request(opened: Opened, generator: Decoder, first: int, last: int) -> tuple[Request, Data]:
     manifest = opened.job.manifest
     rows = np.asarray(opened.observations.read(first, last), np.float64)
     mask = opened.mask
@@ -147,9 +147,11 @@ def _request(
         hidden = np.broadcast_to(~seen.any(-1), last - first)
         rows[hidden], seen = np.nan, seen | ~seen.any(-1, keepdims=True)
         seen = np.broadcast_to(seen, rows.shape)
-    options = Options(mask=seen, noise=manifest.noise, seed=manifest.seed)
-    request, weight = checked(generator, rows, opened.job.method, options)
-    return request, rows, weight
+    start = None
+    if opened.start is not None:
+        start = starting_points(opened.start, first, last, manifest.widths[0])
+    options = Options(mask=seen, noise=manifest.noise, seed=manifest.seed, start=start)
+    return checked(generator, rows, opened.job.method, options)
 
 
 def _told(
@@ -198,4 +200,4 @@ def _opened(
     generator = job.generator
     with jax.enable_x64(True):
         copies = tuple(jax.device_put(generator, device) for device in chosen_devices(devices))
-    return Opened(job, observations, mask, copies)
+    return Opened(job, observations, mask, job.manifest.open_start(), copies)

@@ -35,10 +35,11 @@ def answer(problem: Problem, search: Search) -> Provisional:
         int(Status.STEP_LIMIT),
     )
     latent = np.where(found[:, None], minima.latent, np.nan)
-    return Provisional(latent, status, np.where(found, BY_RANK, 0), search=report(search))
+    undetermined = np.where(found, BY_RANK, 0)
+    return Provisional(latent, status, undetermined, search=report(problem, search))
 
 
-def report(search: Search) -> SearchReport:
+def report(problem: Problem, search: Search) -> SearchReport:
     """What was done for each row."""
     ending = np.select(
         [~search.facts.live, search.reproduced, search.explained, search.confirmed],
@@ -47,7 +48,8 @@ def report(search: Search) -> SearchReport:
     )
     tally, start = search.tally, search.minima.start
     runs = tally.made + tally.carried_on
-    parts = (runs, tally.prefix_made, tally.peeled, start, tally.hits, ending)
+    clipped = problem.clipped & search.facts.live
+    parts = (runs, tally.prefix_made, tally.peeled, start, tally.hits, ending, clipped)
     return SearchReport(*(jnp.asarray(part) for part in parts))
 
 

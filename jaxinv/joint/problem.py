@@ -16,7 +16,7 @@ class Problem:
     """A batch to fit: x (B, n), weights (B, n), 0 where not observed, and who is asked for.
 
     limit: (B,) weighted loss at which a row counts as reproduced. row_ids: (B,) names by which
-    rows draw their starting points.
+    rows draw their starting points. start: the caller's own, NaN where one is left out.
     """
 
     generator: Decoder
@@ -27,6 +27,22 @@ class Problem:
     box: Box
     seed: int
     row_ids: Int[np.ndarray, " B"]
+    start: Float[np.ndarray, "B s k"] | None = None
+
+    @property
+    def begun(self) -> Bool[np.ndarray, " B"]:
+        """Rows for which the caller has named a starting point."""
+        if self.start is None:
+            return np.zeros(len(self.live), bool)
+        return np.asarray(np.isfinite(self.start).all(-1).any(-1))
+
+    @property
+    def clipped(self) -> Bool[np.ndarray, " B"]:
+        """Rows of which such a point lies outside the box, whose edge takes its place."""
+        if self.start is None:
+            return np.zeros(len(self.live), bool)
+        outside = ~self.box.holds(self.start) & np.isfinite(self.start).all(-1)
+        return np.asarray(outside.any(-1))
 
 
 def engine_of(problem: Problem, method: LevenbergMarquardt | Auto) -> Engine:

@@ -7,7 +7,7 @@ from functools import partial
 
 import jax
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 
 class Start(IntEnum):
@@ -23,6 +23,7 @@ class Start(IntEnum):
     RANDOM = 3
     SOFTENED = 4
     NEARBY = 5
+    GIVEN = 6
 
     @property
     def sentence(self) -> str:
@@ -55,6 +56,7 @@ _STARTS = {
     Start.PREFIX: "At a fit of the first layers to the hidden vector that peeling found.",
     Start.RANDOM: "At a random point.",
     Start.SOFTENED: "At a random point, the ReLUs' dead sides given a slope that then fell to 0.",
+    Start.GIVEN: "At a point that the caller gave.",
     Start.NEARBY: "At a random point near one of the lowest minima found before.",
 }
 
@@ -69,7 +71,7 @@ _ENDINGS = {
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["runs", "prefix_runs", "peeled", "start", "agreeing", "ending"],
+    data_fields=["runs", "prefix_runs", "peeled", "start", "agreeing", "ending", "clipped"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class SearchReport:
     prefix_runs: those made on its first layers. peeled: outer layers whose active rows determined
     their input, so that the search could leave them out; 0 where no layer was peeled. start:
     (`Start`) where the best run began. agreeing: independent runs that ended in its minimum.
-    ending: (`Ending`) why the search ended.
+    ending: (`Ending`) why the search ended. clipped: whether a starting point that the caller gave
+    lay outside latent_bounds, and was moved to their edge.
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
     >>> search = jaxinv.invert(g, g(np.ones((3, 2)))).search
@@ -94,6 +97,7 @@ class SearchReport:
     start: Int[Array, "*batch"]
     agreeing: Int[Array, "*batch"]
     ending: Int[Array, "*batch"]
+    clipped: Bool[Array, "*batch"]
 
     def __str__(self) -> str:
         words = (
@@ -102,4 +106,6 @@ class SearchReport:
             for value, count in Counter(np.atleast_1d(np.asarray(values)).tolist()).most_common()
         )
         runs = np.asarray(self.runs) + np.asarray(self.prefix_runs)
-        return f"{runs.mean() if runs.size else 0:.3g} runs a row, {', '.join(words)}"
+        told = f"{runs.mean() if runs.size else 0:.3g} runs a row, {', '.join(words)}"
+        clipped = int(np.asarray(self.clipped).sum())
+        return told + (f", {clipped} with a given start clipped" if clipped else "")

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxinv.job.sources import arrays, images, subset
 from jaxinv.job.sources.rows import Rows
 
-__all__ = ["Rows", "open_mask", "open_rows", "reopen"]
+__all__ = ["Rows", "open_mask", "open_rows", "open_start", "reopen", "starting_points"]
 
 _HDF5 = (".h5", ".hdf5")
 
@@ -54,6 +55,23 @@ def open_mask(path: str | Path, rows: int, width: int, dataset: str | None = Non
             f"expected ({width},) or ({rows}, {width})"
         )
     return mask
+
+
+def open_start(path: str | Path, rows: int, k: int) -> Rows:
+    """Open starting points (k,), (B, k) or (B, s, k), B the number of observations."""
+    start = open_rows(path)
+    if start.width % k or start.count not in (1, rows):
+        raise ValueError(
+            f"{path} holds {start.count} rows of {start.width} numbers; expected starting points "
+            f"of shape ({k},), ({rows}, {k}) or ({rows}, s, {k})"
+        )
+    return start
+
+
+def starting_points(start: Rows, first: int, last: int, k: int) -> Float[np.ndarray, "B s k"]:
+    """Those of the observations from first to last."""
+    rows = start.read(0, 1) if start.count == 1 else start.read(first, last)
+    return np.broadcast_to(rows, (last - first, start.width)).reshape(last - first, -1, k)
 
 
 def reopen(spec: dict[str, Any]) -> Rows:

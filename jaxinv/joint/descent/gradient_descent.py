@@ -87,14 +87,21 @@ def gradient_descent(
 
 
 def descended(problem: Problem, method: GradientDescent) -> Provisional:
-    """The method on the observations of a problem; its limit and its box have no part in it."""
+    """The method on the observations of a problem; its limit and its box have no part in it.
+
+    Where the caller has named starting points, random ones stand in for those left out.
+    """
+    given = problem.start
     starts = starting_points(
         problem.seed,
         jnp.asarray(problem.row_ids),
-        method.restarts,
+        method.restarts if given is None else given.shape[1],
         problem.generator.latent_size,
         method.start_scale,
     )
+    if given is not None:
+        left_out = ~np.isfinite(given).all(-1, keepdims=True)
+        starts = jnp.asarray(np.where(left_out, starts, given))
     x, weight = jnp.asarray(problem.observation), jnp.asarray(problem.weight)
     best: BestRun = _best_run(problem.generator, x, weight, starts, method)
     live = problem.live

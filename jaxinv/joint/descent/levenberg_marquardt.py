@@ -70,7 +70,7 @@ class Box(NamedTuple):
     low: Float[Array, " k"]
     high: Float[Array, " k"]
 
-    def holds(self, latent: Float[np.ndarray, "B k"]) -> Bool[np.ndarray, " B"]:
+    def holds(self, latent: Float[np.ndarray, "*B k"]) -> Bool[np.ndarray, "*B"]:
         """Which latents lie inside."""
         low, high = np.asarray(self.low), np.asarray(self.high)
         return np.asarray(((latent >= low) & (latent <= high)).all(-1))

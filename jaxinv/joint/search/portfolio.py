@@ -64,6 +64,9 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
     if peeling and unrolling_pays(problem.generator):
         search = _from_unrolling(problem, search, engine)
         yield search
+    if (problem.begun & search.open).any():
+        search = learnt(search, given_starts(problem, search.open), engine, Start.GIVEN)
+        yield search
     relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
     before = engine_before(problem, method) if squashed(problem.generator) else None
     soft = method.softness if relu else 0.0
@@ -108,13 +111,18 @@ def waves(runs: int, nearby: int) -> Iterator[tuple[Start, slice]]:
 
 
 def restarts(problem: Problem, method: LevenbergMarquardt) -> Search:
-    """Every live row from all its random starting points."""
-    search = nothing_found(problem, AGREEMENT)
+    """Every live row from the caller's starting points or, without any, all its random ones."""
+    search, engine = nothing_found(problem, AGREEMENT), engine_of(problem, method)
+    live, begun = search.facts.live, problem.begun
+    if (live & begun).any():
+        search = learnt(search, given_starts(problem, live), engine, Start.GIVEN)
+    if begun.all():
+        return search
     wave, ids = slice(0, method.restarts), jnp.asarray(problem.row_ids)
     k, scale = problem.generator.latent_size, method.start_scale
     points = np.asarray(starting_points(problem.seed, ids, method.restarts, k, scale))
-    starts = random_starts(search.facts.live, points, wave, (method.softness,))
-    return learnt(search, starts, engine_of(problem, method), Start.RANDOM)
+    starts = random_starts(live & ~begun, points, wave, (method.softness,))
+    return learnt(search, starts, engine, Start.RANDOM)
 
 
 def from_latents(
@@ -151,6 +159,13 @@ def _run_operations(generator: Decoder) -> float:
     k = generator.latent_size
     products = k * sum(layer.linear.operations for layer in generator.layers[1:])
     return 10.0 * (products + 2 * generator.observation_size * k**2 + 2 * k**3)
+
+
+def given_starts(problem: Problem, rows: Bool[np.ndarray, " B"]) -> Starts:
+    """The caller's starting points of each of these rows."""
+    assert problem.start is not None
+    row, number = np.nonzero(np.isfinite(problem.start).all(-1) & rows[:, None])
+    return Starts(row, problem.start[row, number], np.zeros(len(row)))
 
 
 def random_starts(

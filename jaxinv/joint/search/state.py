@@ -85,9 +85,9 @@ def learnt(search: Search, starts: Starts, engine: Engine, start: Start) -> Sear
 def kept(search: Search, starts: Starts, runs: Runs, start: Start) -> Search:
     """Keep, of each observation run by run, what is lower or confirms the lowest.
 
-    Runs that start from what others found are not independent, and confirm nothing.
+    Runs that start from what others found, or the caller gave, confirm nothing by themselves.
     """
-    independent = start not in (Start.PREFIX, Start.NEARBY)
+    independent = start not in (Start.GIVEN, Start.PREFIX, Start.NEARBY)
     began = np.where(starts.softness != 0, int(Start.SOFTENED), int(start))
     minima, tally = with_runs(search.minima, search.tally, starts.row, runs, began, independent)
     return replace(search, minima=minima, tally=tally)
