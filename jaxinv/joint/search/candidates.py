@@ -1,6 +1,10 @@
-r"""Starts that are chosen: of some random points, the one whose image is nearest.
+r"""Starts that are chosen: of some random points, the one whose image is nearest, up to its size.
 
-    z_r = argmin_{z in P_r} ||W (G(z) - x)||_2,    P_r random points, others for each run r.
+    z_r = argmin_{z in P_r} min_{s >= 0} ||W (s G(z) - x)||_2,    P_r random points, others for
+    each run r.
+
+Without the factor s, images of little contrast would be nearest to most observations, and with them
+points from which a ReLU net's units are dead.
 
 A run from there ends in the lowest minimum more often than one from any single point, at a price
 of one value of G a point: the points of run r are the same for all observations, so that their
@@ -61,9 +65,9 @@ def _value(decoder: Decoder, z: Float[Array, "P k"]) -> Float[Array, "P n"]:
 def _nearest(
     x: Float[Array, "B n"], weight: Float[Array, "B n"], images: Float[Array, "P n"]
 ) -> Array:
-    """The candidate of least sum_j w_j^2 (p_j - 2 x_j) p_j: the misfit, less what all share."""
+    """The candidate of largest <p, x>^2 / <p, p>, <p, x> > 0: what s p takes off the misfit."""
     square, x = weight.astype(images.dtype) ** 2, x.astype(images.dtype)
     quadratic = jnp.matmul(square, (images**2).T, precision="highest")
     linear = jnp.matmul(square * x, images.T, precision="highest")
-    misfit = quadratic - 2.0 * linear
-    return jnp.where(jnp.isfinite(misfit), misfit, jnp.inf).argmin(-1)
+    taken = jnp.maximum(linear, 0.0) ** 2 / quadratic
+    return jnp.where(jnp.isfinite(taken), taken, -1.0).argmax(-1)
