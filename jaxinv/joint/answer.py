@@ -17,13 +17,14 @@ def answer(problem: Problem, search: Search) -> Provisional:
 
     A row is explained where its residual is within the tolerance or the stated noise, or, no noise
     being stated, where it is what the last layer alone shows of noise, or where independent runs
-    agree on the minimum and its residual is taken for noise.
+    agree on the minimum and its misfit resembles no image.
     Explained rows are SOLVED where rank J = k (locally unique) and UNDERDETERMINED by k - rank J
     dimensions otherwise; others are INEXACT, or STEP_LIMIT where the best run was cut off.
     """
     minima = search.minima
     found = problem.live & np.isfinite(minima.loss)
-    explained = search.reproduced | search.explained | search.confirmed
+    confirmed = search.confirmed & ~search.imagelike
+    explained = search.reproduced | search.explained | confirmed
     status = np.select(
         [~problem.live, ~found, explained, minima.converged],
         [
@@ -42,8 +43,20 @@ def answer(problem: Problem, search: Search) -> Provisional:
 def report(problem: Problem, search: Search) -> SearchReport:
     """What was done for each row."""
     ending = np.select(
-        [~search.facts.live, search.reproduced, search.explained, search.confirmed],
-        [int(Ending.NONE), int(Ending.REPRODUCED), int(Ending.EXPLAINED), int(Ending.AGREED)],
+        [
+            ~search.facts.live,
+            search.reproduced,
+            search.explained,
+            search.confirmed & ~search.imagelike,
+            search.confirmed,
+        ],
+        [
+            int(Ending.NONE),
+            int(Ending.REPRODUCED),
+            int(Ending.EXPLAINED),
+            int(Ending.AGREED),
+            int(Ending.CONFIRMED),
+        ],
         int(Ending.BUDGET_SPENT),
     )
     tally, start = search.tally, search.minima.start

@@ -43,6 +43,7 @@ class Ending(IntEnum):
     AGREED = 2
     BUDGET_SPENT = 3
     EXPLAINED = 4
+    CONFIRMED = 5
 
     @property
     def sentence(self) -> str:
@@ -63,8 +64,9 @@ _STARTS = {
 _ENDINGS = {
     Ending.NONE: "No run was made: the row was bad input, or its square overflows.",
     Ending.REPRODUCED: "The observation is reproduced, to the tolerance or to the stated noise.",
-    Ending.AGREED: "Independent runs ended in the lowest minimum known; its residual is noise.",
+    Ending.AGREED: "Independent runs ended in the lowest minimum known; its misfit is noise.",
     Ending.EXPLAINED: "The residual is no larger than the noise that the last layer alone shows.",
+    Ending.CONFIRMED: "Independent runs ended in the lowest minimum known; its misfit is no noise.",
     Ending.BUDGET_SPENT: "Every run of the row's budget was made, and its lowest minimum kept.",
 }
 

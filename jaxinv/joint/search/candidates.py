@@ -31,11 +31,7 @@ def nearest_candidates(
     k = problem.generator.latent_size
     points = np.empty((len(problem.live), runs.stop - runs.start, k))
     for place, run in enumerate(range(runs.start, runs.stop)):
-        # The points follow from the seed and the run's number: no observation has a part in them.
-        first = STREAM + run * candidates
-        drawn = starting_points(problem.seed, np.zeros(1, int), candidates, k, scale, first)[0]
-        drawn = np.clip(np.asarray(drawn), problem.box.low, problem.box.high)
-        images = _images(problem.generator, drawn)
+        drawn, images = drawn_images(problem, run, candidates, scale)
         nearest = _nearest(
             jnp.asarray(problem.observation),
             jnp.asarray(problem.weight),
@@ -43,6 +39,19 @@ def nearest_candidates(
         )
         points[:, place] = drawn[np.asarray(nearest)]
     return points
+
+
+def drawn_images(
+    problem: Problem, run: int, candidates: int, scale: float
+) -> tuple[Float[np.ndarray, "P k"], Float[Array, "P n"]]:
+    """The points that a run chooses its start among, and their images.
+
+    They follow from the seed and the run's number: no observation has a part in them.
+    """
+    k, first = problem.generator.latent_size, STREAM + run * candidates
+    drawn = starting_points(problem.seed, np.zeros(1, int), candidates, k, scale, first)[0]
+    points = np.clip(np.asarray(drawn), problem.box.low, problem.box.high)
+    return points, _images(problem.generator, points)
 
 
 def _images(decoder: Decoder, points: Float[np.ndarray, "P k"]) -> Float[Array, "P n"]:

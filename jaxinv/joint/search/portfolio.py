@@ -20,11 +20,18 @@ from jaxinv.joint.descent.lanes import Engine
 from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.joint.search import unrolled
-from jaxinv.joint.search.candidates import nearest_candidates
+from jaxinv.joint.search.candidates import drawn_images, nearest_candidates
 from jaxinv.joint.search.facts import ROUNDED
 from jaxinv.joint.search.lack_of_fit import noise_losses
 from jaxinv.joint.search.peeling import operations, peel
+from jaxinv.joint.search.points import (
+    LARGEST_WAVE,
+    given_starts,
+    nearby_starts,
+    random_starts,
+)
 from jaxinv.joint.search.preactivation import engine_before, led_runs, squashed
+from jaxinv.joint.search.resemblance import resembles_images
 from jaxinv.joint.search.starts import starting_points
 from jaxinv.joint.search.state import (
     Search,
@@ -43,10 +50,7 @@ from jaxinv.settings import Auto, LevenbergMarquardt
 
 AGREEMENT = 2
 PEEL_AFTER = 4  # random runs
-LARGEST_WAVE = 16
 HIDDEN = 1e-4  # relative error that a hidden vector found by peeling may have
-NEARBY_SPREAD = 0.3  # of the root mean square of a minimum's entries
-NEARBY_STREAM = 1 << 20  # number of the first random point that is used as a displacement
 
 
 def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Search:
@@ -82,6 +86,7 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
                 yield search
         if start is Start.NEARBY and search.near.any():
             search = learnt(search, nearby_starts(problem, search, wave), engine, start)
+            search = _looked_at(problem, search, method.candidates, method.start_scale)
             yield search
         elif start is Start.RANDOM and search.open.any():
             points = nearest_candidates(problem, wave, method.candidates, method.start_scale)
@@ -93,6 +98,7 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
                 rounded = (ROUNDED * search.facts.size) ** 2
                 starts, runs = led_runs(before, engine, starts, number, rounded)
                 search = kept(search, starts, runs, start)
+            search = _looked_at(problem, search, method.candidates, method.start_scale)
             yield search
 
 
@@ -117,12 +123,13 @@ def restarts(problem: Problem, method: LevenbergMarquardt) -> Search:
     if (live & begun).any():
         search = learnt(search, given_starts(problem, live), engine, Start.GIVEN)
     if begun.all():
-        return search
+        return _looked_at(problem, search, Auto.candidates, method.start_scale)
     wave, ids = slice(0, method.restarts), jnp.asarray(problem.row_ids)
     k, scale = problem.generator.latent_size, method.start_scale
     points = np.asarray(starting_points(problem.seed, ids, method.restarts, k, scale))
     starts = random_starts(live & ~begun, points, wave, (method.softness,))
-    return learnt(search, starts, engine, Start.RANDOM)
+    search = learnt(search, starts, engine, Start.RANDOM)
+    return _looked_at(problem, search, Auto.candidates, method.start_scale)
 
 
 def from_latents(
@@ -133,6 +140,15 @@ def from_latents(
     rows = np.flatnonzero(search.facts.live)
     starts = Starts(rows, latent[rows], np.zeros(len(rows)))
     return learnt(search, starts, engine_of(problem, method), Start.LAYERWISE)
+
+
+def _looked_at(problem: Problem, search: Search, candidates: int, scale: float) -> Search:
+    """What agreement would settle, with a look at what the misfit resembles."""
+    if not search.in_question.any():
+        return search
+    _, images = drawn_images(problem, 0, candidates, scale)
+    found = resembles_images(problem, search.minima.latent, images)
+    return replace(search, imagelike=search.in_question & found)
 
 
 def peels(generator: Decoder) -> bool:
@@ -159,55 +175,6 @@ def _run_operations(generator: Decoder) -> float:
     k = generator.latent_size
     products = k * sum(layer.linear.operations for layer in generator.layers[1:])
     return 10.0 * (products + 2 * generator.observation_size * k**2 + 2 * k**3)
-
-
-def given_starts(problem: Problem, rows: Bool[np.ndarray, " B"]) -> Starts:
-    """The caller's starting points of each of these rows."""
-    assert problem.start is not None
-    row, number = np.nonzero(np.isfinite(problem.start).all(-1) & rows[:, None])
-    return Starts(row, problem.start[row, number], np.zeros(len(row)))
-
-
-def random_starts(
-    rows: Bool[np.ndarray, " B"],
-    points: Float[np.ndarray, "B runs k"],
-    wave: slice,
-    softness: tuple[float, ...],
-) -> Starts:
-    """The wave's starting points of each of these rows, softened in turn."""
-    which = np.flatnonzero(rows)
-    latent = points[which]
-    number = np.arange(wave.start, wave.stop)
-    soft = np.array(softness)[number % len(softness)]
-    return Starts(
-        np.repeat(which, len(number)),
-        latent.reshape(-1, points.shape[-1]),
-        np.tile(soft, len(which)),
-    )
-
-
-def nearby_starts(problem: Problem, search: Search, wave: slice) -> Starts:
-    """Random points around the lowest minima of each row that is near, in turn; never softened.
-
-    A softened net has other minima, and would leave the neighbourhood at once.
-    """
-    which = np.flatnonzero(search.near)
-    shifted = slice(wave.start + NEARBY_STREAM, wave.stop + NEARBY_STREAM)
-    displacement = _points(problem, shifted, NEARBY_SPREAD)[which]
-    known = np.isfinite(search.minima.elite_loss[which]).sum(axis=1)
-    number = np.arange(wave.start, wave.stop)[None] % known[:, None]
-    centre = search.minima.elite[which[:, None], number]
-    size = np.sqrt((centre**2).mean(axis=-1, keepdims=True))
-    latent = (centre + size * displacement).reshape(-1, centre.shape[-1])
-    return Starts(np.repeat(which, number.shape[1]), latent, np.zeros(len(latent)))
-
-
-def _points(problem: Problem, wave: slice, scale: float) -> Float[np.ndarray, "B wave k"]:
-    """The random points of these numbers, for every row, cut from blocks of one shape."""
-    first = wave.start - wave.start % LARGEST_WAVE
-    ids, k = jnp.asarray(problem.row_ids), problem.generator.latent_size
-    block = starting_points(problem.seed, ids, LARGEST_WAVE, k, scale, first)
-    return np.asarray(block)[:, wave.start - first : wave.stop - first]
 
 
 def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:

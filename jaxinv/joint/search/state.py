@@ -12,8 +12,8 @@ from jaxinv.joint.search.facts import ROUNDED, Facts, facts
 from jaxinv.joint.search.minima import Minima, Tally, no_minima, settled_at, with_runs
 from jaxinv.outcome.search_report import Start
 
-SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of many runs, not of two
-MANY_RUNS = 32
+SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of more runs
+MORE, MANY_RUNS = 2, 32  # times as many; and what is asked where nothing speaks for noise
 ROUGH = 0.1  # relative residual up to which a fit is worth carrying on from
 
 
@@ -22,12 +22,15 @@ class Search:
     """What is known, what has been found, and at what cost; what follows has one entry a row.
 
     agreement: independent runs that must end in a minimum before noise is taken to explain it.
+    imagelike: whether the lowest minimum's misfit resembles images (`resemblance`), where runs
+    agree on it.
     """
 
     facts: Facts
     minima: Minima
     tally: Tally
     agreement: int
+    imagelike: Bool[np.ndarray, " B"]
 
     @property
     def reproduced(self) -> Bool[np.ndarray, " B"]:
@@ -57,13 +60,24 @@ class Search:
 
     @property
     def confirmed(self) -> Bool[np.ndarray, " B"]:
-        """Whether enough runs ended in the lowest minimum known, many being made if it is high."""
-        enough = (self.small & self.facts.ample) | (self.tally.made >= MANY_RUNS)
+        """Whether enough runs ended in the lowest minimum known.
+
+        More must where it is high, and many must have been made where its misfit is no noise, or
+        hardly more entries than unknowns bind the latent.
+        """
+        told = self.small | (self.tally.hits >= MORE * self.agreement)
+        told &= self.facts.ample & ~self.imagelike
+        enough = told | (self.tally.made >= MANY_RUNS)
         return enough & self.facts.noisy & self.agreed
 
     @property
     def open(self) -> Bool[np.ndarray, " B"]:
         return self.facts.live & ~self.reproduced & ~self.explained & ~self.confirmed
+
+    @property
+    def in_question(self) -> Bool[np.ndarray, " B"]:
+        """Rows that agreement would settle."""
+        return self.facts.live & ~self.reproduced & ~self.explained & self.agreed
 
     @property
     def near(self) -> Bool[np.ndarray, " B"]:
@@ -74,7 +88,8 @@ class Search:
 def nothing_found(problem: Problem, agreement: int) -> Search:
     """The state before the first run."""
     minima, tally = no_minima(len(problem.live), problem.generator.latent_size)
-    return Search(facts(problem), minima, tally, agreement)
+    nothing = np.zeros(len(problem.live), bool)
+    return Search(facts(problem), minima, tally, agreement, nothing)
 
 
 def learnt(search: Search, starts: Starts, engine: Engine, start: Start) -> Search:
