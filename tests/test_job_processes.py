@@ -157,7 +157,7 @@ folder = sys.argv[1]
 generator = jaxinv.load_generator(folder + "/net.npz")
 job = Job.create(sys.argv[2], generator, folder + "/x.npy", "exact", shard_rows=16)
 assert run(job, partial(executors.threads, None), Silent(), chunk=8)
-opened = work._open(str(job.folder.resolve()), None)
+opened = work._open(work.Work(str(job.folder.resolve()), 0, 8))
 print(len({layer.weight.device for g in opened.generators for layer in g.layers}))
 """
 
