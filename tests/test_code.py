@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 import jaxinv
 from jaxinv.cli import app
+from jaxinv.formats.code import Code
 from jaxinv.job.job import Job
 
 CODE = """
@@ -46,6 +47,14 @@ def test_code_is_run_when_it_is_allowed_and_not_before(folder):
     assert done.exit_code == 0
     with np.load("z.npz") as found:
         np.testing.assert_allclose(found["latent"], [[0.3, -0.4], [0.1, 0.2]], atol=1e-9)
+
+
+def test_a_file_may_define_dataclasses(folder):
+    """As modules of Flax and Equinox are; they look their own module up by its name."""
+    lines = ("from __future__ import annotations", "from dataclasses import dataclass")
+    kept = "@dataclass\nclass Kept:\n    size: int = 2\n"
+    (folder / "net.py").write_text("\n".join((*lines, kept, CODE)))
+    assert Code.of("net.py:wave").load().latent_size == 2
 
 
 def test_what_cannot_be_taken_says_why(folder):

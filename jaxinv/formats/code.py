@@ -1,6 +1,7 @@
 """A decoder that Python code makes: `module.py:name`, which is run, and so asked for by a flag."""
 
 import hashlib
+import runpy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,11 @@ class Code:
         Raises FileNotFoundError where there is no such file, and ValueError where it has changed,
         running it fails, or what bears the name is no decoder.
         """
-        text = _read(Path(self.path))
-        if hashlib.sha256(text).hexdigest() != self.sha256:
+        if hashlib.sha256(_read(Path(self.path))).hexdigest() != self.sha256:
             raise ValueError(f"{self.path} has changed since it was first read; put it back")
-        names: dict[str, Any] = {"__name__": "<run_path>", "__file__": self.path}
         try:
-            exec(compile(text, self.path, "exec"), names)
+            # As a module of its own, which a dataclass asks for by name.
+            names: dict[str, Any] = runpy.run_path(self.path)
         except Exception as error:  # the caller's code may raise anything
             raise ValueError(f"{self.path} fails with {type(error).__name__}: {error}") from error
         if self.name not in names:
