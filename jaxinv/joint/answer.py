@@ -23,8 +23,7 @@ def answer(problem: Problem, search: Search) -> Provisional:
     """
     minima = search.minima
     found = problem.live & np.isfinite(minima.loss)
-    confirmed = search.confirmed & ~search.imagelike
-    explained = search.reproduced | search.explained | confirmed
+    explained = search.reproduced | search.explained | search.believed
     status = np.select(
         [~problem.live, ~found, explained, minima.converged],
         [
@@ -47,7 +46,7 @@ def report(problem: Problem, search: Search) -> SearchReport:
             ~search.facts.live,
             search.reproduced,
             search.explained,
-            search.confirmed & ~search.imagelike,
+            search.believed,
             search.confirmed,
         ],
         [

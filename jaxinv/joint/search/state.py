@@ -71,13 +71,23 @@ class Search:
         return enough & self.facts.noisy & self.agreed
 
     @property
+    def believed(self) -> Bool[np.ndarray, " B"]:
+        """Whether a confirmed minimum's misfit is taken for noise."""
+        return self.confirmed & ~self.imagelike
+
+    @property
+    def unexplained(self) -> Bool[np.ndarray, " B"]:
+        """Rows that agreement of runs alone can settle."""
+        return self.facts.live & ~self.reproduced & ~self.explained
+
+    @property
     def open(self) -> Bool[np.ndarray, " B"]:
-        return self.facts.live & ~self.reproduced & ~self.explained & ~self.confirmed
+        return self.unexplained & ~self.confirmed
 
     @property
     def in_question(self) -> Bool[np.ndarray, " B"]:
         """Rows that agreement would settle."""
-        return self.facts.live & ~self.reproduced & ~self.explained & self.agreed
+        return self.unexplained & self.agreed
 
     @property
     def near(self) -> Bool[np.ndarray, " B"]:
