@@ -8,12 +8,13 @@ hopping, Wales & Doye 1997). A wave is made for the rows still unsettled, and wh
 depends on that row alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxinv.joint.descent.gauss_newton import gauss_newton
 from jaxinv.joint.descent.lanes import Engine
@@ -78,6 +79,7 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
     softness = (soft, 0.0) if problem.generator.is_dense else (0.0, soft)
     # Where a layer-wise start costs more than a run from anywhere, runs come first.
     peel_at = 0 if peeling_pays(problem.generator) else PEEL_AFTER
+    images = _images_once(problem, method.candidates, method.start_scale)
     for start, wave in waves(method.runs, method.nearby):
         if peeling and (start is Start.NEARBY or wave.start >= peel_at) and search.open.any():
             peeling = False
@@ -86,7 +88,7 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
                 yield search
         if start is Start.NEARBY and search.near.any():
             search = learnt(search, nearby_starts(problem, search, wave), engine, start)
-            search = _looked_at(problem, search, method.candidates, method.start_scale)
+            search = _looked_at(problem, search, images)
             yield search
         elif start is Start.RANDOM and search.open.any():
             points = nearest_candidates(problem, wave, method.candidates, method.start_scale)
@@ -98,7 +100,7 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
                 rounded = (ROUNDED * search.facts.size) ** 2
                 starts, runs = led_runs(before, engine, starts, number, rounded)
                 search = kept(search, starts, runs, start)
-            search = _looked_at(problem, search, method.candidates, method.start_scale)
+            search = _looked_at(problem, search, images)
             yield search
 
 
@@ -120,16 +122,17 @@ def restarts(problem: Problem, method: LevenbergMarquardt) -> Search:
     """Every live row from the caller's starting points or, without any, all its random ones."""
     search, engine = nothing_found(problem, AGREEMENT), engine_of(problem, method)
     live, begun = search.facts.live, problem.begun
+    images = _images_once(problem, Auto.candidates, method.start_scale)
     if (live & begun).any():
         search = learnt(search, given_starts(problem, live), engine, Start.GIVEN)
     if begun.all():
-        return _looked_at(problem, search, Auto.candidates, method.start_scale)
+        return _looked_at(problem, search, images)
     wave, ids = slice(0, method.restarts), jnp.asarray(problem.row_ids)
     k, scale = problem.generator.latent_size, method.start_scale
     points = np.asarray(starting_points(problem.seed, ids, method.restarts, k, scale))
     starts = random_starts(live & ~begun, points, wave, (method.softness,))
     search = learnt(search, starts, engine, Start.RANDOM)
-    return _looked_at(problem, search, Auto.candidates, method.start_scale)
+    return _looked_at(problem, search, images)
 
 
 def from_latents(
@@ -142,12 +145,20 @@ def from_latents(
     return learnt(search, starts, engine_of(problem, method), Start.LAYERWISE)
 
 
-def _looked_at(problem: Problem, search: Search, candidates: int, scale: float) -> Search:
+def _images_once(
+    problem: Problem, candidates: int, scale: float
+) -> Callable[[], Float[Array, "P n"]]:
+    """The images of the first run's candidates, made when they are first asked for."""
+    return cache(lambda: drawn_images(problem, 0, candidates, scale)[1])
+
+
+def _looked_at(
+    problem: Problem, search: Search, images: Callable[[], Float[Array, "P n"]]
+) -> Search:
     """What agreement would settle, with a look at what the misfit resembles."""
     if not search.in_question.any():
         return search
-    _, images = drawn_images(problem, 0, candidates, scale)
-    found = resembles_images(problem, search.minima.latent, images)
+    found = resembles_images(problem, search.minima.latent, images())
     return replace(search, imagelike=search.in_question & found)
 
 
