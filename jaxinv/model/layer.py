@@ -81,7 +81,7 @@ class Layer:
             return jnp.asarray(self.linear.matrix())
 
     def preactivation(self, z: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
-        """u = W z + b.
+        """u = W z + b, in the precision of z.
 
         >>> import jax
         >>> layer = jaxinv.Generator.from_layers([([[1.0], [-1.0]], [0.5, 0.5], "relu")]).layers[0]
@@ -89,7 +89,9 @@ class Layer:
         ...     layer.preactivation(np.array([2.0])).tolist(), layer(np.array([2.0])).tolist()
         ([2.5, -1.5], [2.5, -0.0])
         """
-        return self.linear(jnp.asarray(z)) + self.bias
+        z = jnp.asarray(z)
+        precision = jnp.result_type(z, float)
+        return self.linear.astype(precision)(z) + self.bias.astype(precision)
 
     def __call__(self, z: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
         return self.activation(self.preactivation(z))

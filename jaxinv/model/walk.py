@@ -108,8 +108,7 @@ def outputs(layers: Sequence[Layer], z: Float[Array, "*B k"]) -> tuple[Array, ..
 def value(layers: Sequence[Layer], z: Float[Array, "*B k"]) -> Float[Array, "*B n"]:
     """The last layer's output, in the precision of z."""
     for layer in layers:
-        bias = layer.bias.astype(z.dtype)
-        z = layer.activation(layer.linear.astype(z.dtype)(z) + bias)
+        z = layer(z)
     return z
 
 
