@@ -25,6 +25,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxinv.linalg.convolve_by_xla import by_group, convolution_by_xla, transposed_by_xla
+
 Sizes = Sequence[int]
 
 
@@ -63,8 +65,11 @@ def transposed_convolution(
     Each axis becomes (space - 1) stride - 2 padding + dilation (taps - 1) + output_padding + 1.
     """
     x, kernel, batch = _prepared(x, kernel)
-    rule = transposed_by_product if _on_cpu() else transposed_by_xla
-    y = rule(x, kernel, stride, padding, output_padding, dilation, groups)
+    if prod(x.shape[2:]) == groups == prod(dilation) == 1:
+        y = _of_one_pixel(x, kernel, padding, output_padding)
+    else:
+        rule = transposed_by_product if _on_cpu() else transposed_by_xla
+        y = rule(x, kernel, stride, padding, output_padding, dilation, groups)
     return y.reshape(*batch, *y.shape[1:])
 
 
@@ -77,7 +82,7 @@ def convolution_by_product(
     if outputs < channels and all(s == 1 for s in stride):
         # As many pieces of fewer channels: a transposed convolution multiplies before it moves.
         axes = range(2, kernel.ndim)
-        swapped = _by_group(kernel, groups).swapaxes(1, 2).reshape(channels, -1, *taps)
+        swapped = by_group(kernel, groups).swapaxes(1, 2).reshape(channels, -1, *taps)
         reach = [d * (k - 1) - p for d, k, p in zip(dilation, taps, padding, strict=True)]
         none = [0] * len(taps)
         return transposed_by_product(
@@ -119,7 +124,7 @@ def transposed_by_product(
     ):
         return _by_phases(x, kernel, stride, padding, output_padding, groups)
     rows = x.reshape(len(x), groups, -1, prod(space))
-    y = _group_product(rows, _by_group(kernel, groups).reshape(groups, x.shape[1] // groups, -1))
+    y = _group_product(rows, by_group(kernel, groups).reshape(groups, x.shape[1] // groups, -1))
     y = y.reshape(len(x), -1, *taps, *space)
     axes = len(taps)
     for i in reversed(range(axes)):
@@ -133,6 +138,18 @@ def transposed_by_product(
             dilation[i],
         )
     return y
+
+
+def _of_one_pixel(
+    x: Array, kernel: Array, padding: Sizes, output_padding: Sizes
+) -> Float[Array, "B o *space"]:
+    """The first layer of many a decoder: the kernel itself, channels summed, its edges cut."""
+    y = jnp.matmul(x.reshape(len(x), -1), kernel.reshape(len(kernel), -1), precision="highest")
+    edges = [(-p, extra - p, 0) for p, extra in zip(padding, output_padding, strict=True)]
+    none = (0, 0, 0)
+    return lax.pad(
+        y.reshape(len(x), *kernel.shape[1:]), jnp.zeros((), y.dtype), [none, none, *edges]
+    )
 
 
 def _by_phases(
@@ -222,52 +239,6 @@ def _placed(y: Array, axis: int, before: int, after: int) -> Array:
     widths = [(0, 0, 0)] * y.ndim
     widths[axis] = (before, after, 0)
     return lax.pad(y, jnp.zeros((), y.dtype), widths)
-
-
-def convolution_by_xla(
-    x: Array, kernel: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
-) -> Array:
-    """XLA's own convolution of x (B, c, *space)."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        tuple(stride),
-        [(p, p) for p in padding],
-        rhs_dilation=tuple(dilation),
-        feature_group_count=groups,
-        precision="highest",
-    )
-
-
-def transposed_by_xla(
-    x: Array,
-    kernel: Array,
-    stride: Sizes,
-    padding: Sizes,
-    output_padding: Sizes,
-    dilation: Sizes,
-    groups: int,
-) -> Array:
-    """XLA's convolution of x, its pixels `stride` apart, with the kernel turned around."""
-    taps = kernel.shape[2:]
-    turned = _by_group(kernel, groups).swapaxes(1, 2)
-    turned = turned.reshape(-1, x.shape[1] // groups, *taps)
-    reach = [d * (k - 1) - p for d, k, p in zip(dilation, taps, padding, strict=True)]
-    return lax.conv_general_dilated(
-        x,
-        jnp.flip(turned, range(2, kernel.ndim)),
-        (1,) * len(taps),
-        [(r, r + more) for r, more in zip(reach, output_padding, strict=True)],
-        lhs_dilation=tuple(stride),
-        rhs_dilation=tuple(dilation),
-        feature_group_count=groups,
-        precision="highest",
-    )
-
-
-def _by_group(kernel: Array, groups: int) -> Array:
-    """The first axis of a kernel, channels that come in or go out, by groups."""
-    return kernel.reshape(groups, -1, *kernel.shape[1:])
 
 
 def _group_product(x: Array, weight: Array) -> Array:
