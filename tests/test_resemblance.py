@@ -92,4 +92,7 @@ def test_runs_that_agree_on_part_of_an_image_are_not_believed():
     x = np.stack([one + noise, one + 0.3 * two + noise])
     found = jaxinv.invert(generator, x, jaxinv.Auto(runs=40, nearby=0))
     assert np.asarray(found.status).tolist() == [Status.SOLVED, Status.INEXACT]
+    assert np.asarray(found.search.ending).tolist() == [Ending.AGREED, Ending.SEARCHED]
+    # A bound of 0 is never reached: agreement ends the search.
+    found = jaxinv.invert(generator, x, jaxinv.Auto(runs=40, nearby=0, chance=0.0))
     assert np.asarray(found.search.ending).tolist() == [Ending.AGREED, Ending.CONFIRMED]

@@ -15,12 +15,13 @@ from jaxinv.call.request import (
     real_array,
     requested,
 )
+from jaxinv.call.runners import runner
 from jaxinv.model.decoder import Decoder
 from jaxinv.outcome.inversion import Inversion, concatenate, take_rows
-from jaxinv.settings import Method
+from jaxinv.settings import Method, resolve
 
 CHUNK_BYTES = 1 << 28
-LARGEST_CHUNK = 1024
+LARGEST_CHUNK, LARGEST_SEARCH = 1024, 256
 
 
 def invert(
@@ -74,7 +75,7 @@ def invert(
     options = Options(mask, weights, latent_bounds, operator, noise, refine, seed, chunk, start)
     request, data = checked(generator, rows, method, options)
     share = -(-len(rows) // len(chosen_devices(devices)))
-    size = min(chunk or default_chunk(generator), max(share, 1))
+    size = min(chunk or default_chunk(generator, request.method), max(share, 1))
     starts = range(0, max(len(rows), 1), size)
     pieces = (Piece(request, data.some(slice(s, s + size)), size) for s in starts)
     inversion = concatenate(list(in_flight(pieces, devices)))
@@ -139,9 +140,20 @@ def invert_stream(
     yield from in_flight(pieces(), devices)
 
 
-def default_chunk(generator: Decoder, memory: int = CHUNK_BYTES) -> int:
-    """Rows whose normal matrices fit into so many bytes, at most LARGEST_CHUNK."""
+def default_chunk(generator: Decoder, method: str | Method, memory: int = CHUNK_BYTES) -> int:
+    """Rows whose normal matrices fit into so many bytes, at most LARGEST_CHUNK.
+
+    A search over all layers has its own lanes for its runs, and forms a matrix a row in single
+    precision for the ReLU layers alone; more than LARGEST_SEARCH rows gain it nothing.
+    """
     k, layers = generator.latent_size, generator.layers
-    matrices = [layer.width_in**2 + 4 * layer.width for layer in layers if layer.is_dense]
+    joint = runner(resolve(method)).to_minima
+    formed = [layer for layer in layers if layer.is_dense]
+    matrices = [
+        (layer.width_in**2 / 2 * (layer.activation.kind == "relu") if joint else layer.width_in**2)
+        + 4 * layer.width
+        for layer in formed
+    ]
     widest = max(matrices, default=k**2 + 4 * generator.observation_size)
-    return int(np.clip(memory // (3 * 8 * widest), 1, LARGEST_CHUNK))
+    most = LARGEST_SEARCH if joint else LARGEST_CHUNK
+    return int(np.clip(memory // (3 * 8 * widest), 1, most))

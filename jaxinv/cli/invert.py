@@ -40,7 +40,7 @@ def run(
     method, noise, mask, start, dataset, pixels, seed = question
     generator = loaded(source)
     rows = open_rows(observations, dataset, pixels)
-    size = min(chunk or default_chunk(generator), max(rows.count, 1))
+    size = min(chunk or default_chunk(generator, method), max(rows.count, 1))
     seen = None
     if mask is not None:
         given = open_mask(mask, rows.count, rows.width)

@@ -165,7 +165,7 @@ def _first_work(job: Job, chunk: int | None, memory: int, devices: int | None) -
             f"{job.folder} computes {layout.chunk} rows at a time, not {chunk}: rows' last bits "
             "depend on it; leave --chunk out, or start a new directory"
         )
-    rows = min(chunk or default_chunk(job.generator, memory), job.manifest.shard_rows)
+    rows = min(chunk or default_chunk(job.generator, job.method, memory), job.manifest.shard_rows)
     return Work(str(job.folder.resolve()), 0, rows, devices, job.allow_code)
 
 

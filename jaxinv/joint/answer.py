@@ -48,6 +48,7 @@ def report(problem: Problem, search: Search) -> SearchReport:
             search.explained,
             search.believed,
             search.confirmed,
+            search.searched,
         ],
         [
             int(Ending.NONE),
@@ -55,6 +56,7 @@ def report(problem: Problem, search: Search) -> SearchReport:
             int(Ending.EXPLAINED),
             int(Ending.AGREED),
             int(Ending.CONFIRMED),
+            int(Ending.SEARCHED),
         ],
         int(Ending.BUDGET_SPENT),
     )

@@ -44,6 +44,7 @@ class Ending(IntEnum):
     BUDGET_SPENT = 3
     EXPLAINED = 4
     CONFIRMED = 5
+    SEARCHED = 6
 
     @property
     def sentence(self) -> str:
@@ -67,6 +68,7 @@ _ENDINGS = {
     Ending.AGREED: "Independent runs ended in the lowest minimum known; its misfit is noise.",
     Ending.EXPLAINED: "The residual is no larger than the noise that the last layer alone shows.",
     Ending.CONFIRMED: "Independent runs ended in the lowest minimum known; its misfit is no noise.",
+    Ending.SEARCHED: "The chance that another run lowers the residual by 1% is estimated as small.",
     Ending.BUDGET_SPENT: "Every run of the row's budget was made, and its lowest minimum kept.",
 }
 

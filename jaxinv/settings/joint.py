@@ -1,12 +1,28 @@
 """Settings of the methods that treat all layers at once."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from jaxinv.settings.checks import check_name, require
 
 Refinement = Literal["lm", "linf", "l1"]
 Preimage = Literal["any", "chebyshev", "minimum-norm"]
+Effort = Literal["fast", "default", "thorough"]
+
+
+class Plan(NamedTuple):
+    """How long to search: the fields of `Auto` of the same names."""
+
+    runs: int
+    nearby: int
+    chance: float
+
+
+PLANS: dict[Effort, Plan] = {
+    "fast": Plan(runs=4, nearby=0, chance=0.25),
+    "default": Plan(runs=64, nearby=128, chance=0.1),
+    "thorough": Plan(runs=256, nearby=128, chance=0.02),
+}
 REFINEMENTS: tuple[str, ...] = get_args(Refinement)
 
 
@@ -66,9 +82,11 @@ class Auto:
     [1.0, 1.0]
     """
 
-    runs: int = 64
+    effort: Effort = "default"
+    runs: int | None = None
     candidates: int = 256
-    nearby: int = 128
+    nearby: int | None = None
+    chance: float | None = None
     agreement: int = 2
     steps: int = 150
     tolerance: float = 1e-6
@@ -79,15 +97,30 @@ class Auto:
     memory: int | None = None
 
     def __post_init__(self) -> None:
-        require(self.runs >= 1, f"runs={self.runs} must be at least 1")
+        check_name("effort", self.effort, get_args(Effort))
+        require(self.runs is None or self.runs >= 1, f"runs={self.runs} must be at least 1")
         require(
             self.candidates >= 1, f"candidates={self.candidates} must be at least 1, a single point"
         )
-        require(self.nearby >= 0, f"nearby={self.nearby} must be at least 0")
+        require(self.nearby is None or self.nearby >= 0, f"nearby={self.nearby} must be at least 0")
         require(self.agreement >= 2, f"agreement={self.agreement} must be at least 2 runs")
         check_name("preimage", self.preimage, get_args(Preimage))
+        require(
+            self.chance is None or 0 <= self.chance < 1,
+            f"chance={self.chance} must be in [0, 1), or None to go by effort",
+        )
         _check_runs(self.steps, self.tolerance, self.start_scale, self.softness, self.lanes)
         _check_memory(self.memory)
+
+    @property
+    def plan(self) -> Plan:
+        """The effort's plan, with what is stated in its place."""
+        plan = PLANS[self.effort]
+        return Plan(
+            runs=plan.runs if self.runs is None else self.runs,
+            nearby=plan.nearby if self.nearby is None else self.nearby,
+            chance=plan.chance if self.chance is None else self.chance,
+        )
 
 
 def _check_memory(memory: int | None) -> None:

@@ -1,11 +1,13 @@
 """Feeds Levenberg-Marquardt: a fixed number of lanes, each refilled when its run ends."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxinv.joint.descent.exact_step import exact_step
 from jaxinv.joint.descent.gauss_newton import chord_ending
@@ -18,6 +20,7 @@ from jaxinv.joint.descent.levenberg_marquardt import (
     load,
 )
 from jaxinv.joint.descent.matrix_free import LONG_LATENT, matrix_free_runs
+from jaxinv.joint.descent.race import Track, track
 from jaxinv.linalg.refill import Queue
 from jaxinv.model.decoder import Decoder
 
@@ -26,7 +29,11 @@ SHARE_OF_DEVICE = 4
 MOST_LANES = 1024
 # On a CPU more lanes only leave the cache; a convolution's columns fill it with fewer.
 MOST_ON_CPU, MOST_CONVOLVED_ON_CPU = 16, 8
+RACING = (
+    4  # times as many race, in single precision and with most of their steps without a Jacobian
+)
 CLOSINGS = 4  # Jacobians in single precision with which a run is closed, at most
+CLOSED = 1e-4  # of the loss, by a closing: where a run has ended in its minimum
 ROUNDS = 4  # steps between two looks at which lanes are done
 
 
@@ -59,13 +66,30 @@ class Engine:
         """Run every start to its end and close it with the last steps of its cell."""
         return self.closed(starts.row, self.descended(starts))
 
+    def raced(
+        self,
+        row: Int[np.ndarray, " R"],
+        start: Float[np.ndarray, "R s k"],
+        softness: Float[np.ndarray, " s"],
+    ) -> tuple[Int[np.ndarray, " T"], Runs]:
+        """The runs that reach the end of a race between each row's starts, and whose they are."""
+        owner, runs = self.track.race(row, start, softness)
+        return owner, self.chorded(owner, runs)
+
+    @cached_property
+    def track(self) -> Track:
+        """The same problem in single precision."""
+        data = self.observation, self.weight, self.box
+        return track(self.decoder, *data, self.lanes * (RACING if self.decoder.is_dense else 1))
+
     @property
-    def _matrix_free(self) -> bool:
+    def matrix_free(self) -> bool:
+        """Whether a Jacobian is too dear to be formed."""
         return self.decoder.latent_size >= LONG_LATENT and not self.decoder.is_dense
 
     def descended(self, starts: Starts) -> Runs:
         """Run every start until its steps no longer pay."""
-        if self._matrix_free:
+        if self.matrix_free:
             data = self.observation, self.weight, self.box
             return matrix_free_runs(self.decoder, *data, starts, self.lanes, self.steps)
         precision = jnp.float64 if self.decoder.is_dense else jnp.float32
@@ -111,26 +135,42 @@ class Engine:
         return np.where(np.isfinite(loss), loss, np.inf)
 
     def closed(self, row: Int[np.ndarray, " T"], ends: Runs) -> Runs:
-        """The runs with the last steps of their cells, in blocks as large as the lanes.
+        """The runs with the last steps of their cells.
 
         Closed one by one as they end, every run would cost as much as all lanes together.
         """
-        if self._matrix_free:
+        if self.matrix_free or not len(row):
             return ends
-        latent, loss = ends.latent.copy(), ends.loss.copy()
-        left = np.arange(len(loss))
-        for _ in range(1 if self.decoder.is_dense else CLOSINGS):
-            settled = np.ones(len(loss), bool)
-            for first in range(0, len(left), self.lanes):
-                some = left[first : first + self.lanes]
-                padded = np.resize(some, self.lanes)
-                whose, z = row[padded], jnp.asarray(latent[padded])
-                data = jnp.asarray(self.observation[whose]), jnp.asarray(self.weight[whose])
-                if self.decoder.is_dense:
-                    ended = (*exact_step(self.decoder, *data, z, self.box), np.ones(len(z), bool))
-                else:
-                    ended = chord_ending(self.decoder, *data, z, self.box)
-                parts = (np.asarray(part)[: len(some)] for part in ended)
-                latent[some], loss[some], settled[some] = parts
-            left = np.flatnonzero(~settled)
+        if not self.decoder.is_dense:
+            return self.chorded(row, ends)._replace(converged=ends.converged)
+        latent, loss = self._in_blocks(exact_step, row, ends.latent)
         return ends._replace(latent=latent, loss=loss)
+
+    def chorded(self, row: Int[np.ndarray, " T"], ends: Runs) -> Runs:
+        """The runs with chord steps in double precision, until these lower them no more."""
+        latent, loss = ends.latent.copy(), ends.loss.copy()
+        converged, left = np.zeros(len(row), bool), np.arange(len(row))
+        for _ in range(CLOSINGS):
+            if left.size:
+                now, low, settled = self._in_blocks(chord_ending, row[left], latent[left])
+                with np.errstate(invalid="ignore"):  # infinity less infinity
+                    converged[left] = settled | (loss[left] - low <= CLOSED * low)
+                latent[left], loss[left] = now, low
+                left = left[~converged[left]]
+        return ends._replace(latent=latent, loss=loss, converged=converged)
+
+    def _in_blocks(
+        self,
+        ending: Callable[..., tuple[Array, ...]],
+        row: Int[np.ndarray, " T"],
+        latent: Float[np.ndarray, "T k"],
+    ) -> list[np.ndarray]:
+        """What an ending makes of these latents, in blocks as large as the lanes."""
+        parts = []
+        for first in range(0, len(row), self.lanes):
+            some = np.arange(first, min(first + self.lanes, len(row)))
+            padded = np.resize(some, self.lanes)
+            data = self.observation[row[padded]], self.weight[row[padded]], latent[padded]
+            ended = ending(self.decoder, *(jnp.asarray(part) for part in data), self.box)
+            parts.append([np.asarray(part)[: len(some)] for part in ended])
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]

@@ -15,7 +15,7 @@ that step, refined (`exact_step.py`), or, where J is dear, with steps of one mat
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,8 @@ SMALL_STEP = 1e-10  # of the latent
 REPRODUCED = 1e-14  # relative residual below which nothing is left to fit
 SOFTER, LEAST_SOFTNESS = 0.25, 0.02  # the homotopy's factor, and the slope it ends from
 KEPT_ON = 1e-300  # no slope to speak of, yet outputs known to be active stay linear
+
+Slope = TypeVar("Slope", Array, np.ndarray)
 
 
 class Lanes(NamedTuple):
@@ -157,9 +159,7 @@ def advance(
 def _step(decoder: Decoder, lanes: Lanes, box: Box, limit: int, precision: DTypeLike) -> Lanes:
     """Look at the trial point, take it or not, adapt the damping, and propose the next."""
     square = lanes.weight**2
-    # What lies above every negative excursion, which only noise can cause, is truly active.
-    excursion = jnp.max(jnp.where(lanes.weight > 0, -lanes.observation, 0.0), -1, keepdims=True)
-    on = lanes.observation > jnp.maximum(excursion, 0.0)
+    on = surely_on(lanes.observation, lanes.weight)
     here = linearize(decoder, lanes.trial, lanes.softness, on, precision)
     residual = jnp.where(lanes.weight > 0, here.value - lanes.observation, 0.0)
     loss = (square * residual**2).sum(-1)
@@ -215,9 +215,7 @@ def _proposal(lanes: Lanes, damping: Array, box: Box) -> tuple[Array, Array]:
     gradient = jnp.where(free, lanes.gradient, 0.0)
     unit = unit_diagonal(normal)
     scaled = unit[:, :, None] * normal * unit[:, None, :]
-    diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
-    damped = jnp.maximum(diagonal, LEAST_CURVATURE * diagonal.max(-1, keepdims=True))
-    added = damping[:, None] * jnp.maximum(damped * unit**2, 1.0)
+    added = damping[:, None] * damping_matrix(normal, unit)
     factor = cholesky.factor(scaled + added[:, :, None] * jnp.eye(normal.shape[-1]))
     delta = -unit * cholesky.solve(factor, unit * gradient)
     predicted = (-gradient * delta + added * (delta / unit) ** 2).sum(-1)
@@ -232,10 +230,28 @@ def unit_diagonal(normal: Float[Array, "S k k"]) -> Float[Array, "S k"]:
     return jnp.where(diagonal > floor, 1.0 / jnp.sqrt(jnp.maximum(diagonal, 1e-300)), 1.0)
 
 
+def surely_on(observation: Float[Array, "S n"], weight: Float[Array, "S n"]) -> Bool[Array, "S n"]:
+    """Outputs of a ReLU that are active: above every negative one, which only noise can make."""
+    excursion = jnp.max(jnp.where(weight > 0, -observation, 0.0), -1, keepdims=True)
+    return observation > jnp.maximum(excursion, 0.0)
+
+
+def harder(softness: Slope) -> Slope:
+    """The next slope of the dead side: smaller, and at last 0."""
+    softness = SOFTER * softness
+    return softness * (softness >= LEAST_SOFTNESS)
+
+
+def damping_matrix(normal: Float[Array, "S k k"], unit: Float[Array, "S k"]) -> Float[Array, "S k"]:
+    """The diagonal of D where N is scaled to a unit diagonal: 1 or more."""
+    diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
+    least = LEAST_CURVATURE * diagonal.max(-1, keepdims=True)
+    return jnp.maximum(jnp.maximum(diagonal, least) * unit**2, 1.0)
+
+
 def _harder(lanes: Lanes) -> Lanes:
     """The next, harder net of the homotopy, from where the softer one ended."""
-    softness = SOFTER * lanes.softness
-    return _restarted(lanes._replace(softness=jnp.where(softness < LEAST_SOFTNESS, 0.0, softness)))
+    return _restarted(lanes._replace(softness=harder(lanes.softness)))
 
 
 def _restarted(lanes: Lanes) -> Lanes:

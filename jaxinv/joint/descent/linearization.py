@@ -8,6 +8,24 @@ from jaxinv.model import walk
 from jaxinv.model.decoder import Decoder, Linearization
 
 
+def has_relu(decoder: Decoder) -> bool:
+    """Whether there is anything to soften."""
+    return any(layer.activation.kind == "relu" for layer in decoder.layers)
+
+
+def softened_value(
+    decoder: Decoder,
+    z: Float[Array, "S k"],
+    softness: Float[Array, " S"],
+    kept_on: Bool[Array, "S n"],
+) -> Float[Array, "S n"]:
+    """G as `linearize` evaluates it."""
+    if not has_relu(decoder):
+        return decoder.value(z)
+    rules = walk.softened_below(decoder.layers, softness, kept_on)
+    return walk.walk(decoder.layers, z, rules).value
+
+
 def linearize(
     decoder: Decoder,
     z: Float[Array, "S k"],
@@ -21,7 +39,8 @@ def linearize(
     this is G itself and kept_on has no effect; nor has either where no layers are known. J is
     carried through the layers in `precision`. For use inside a traced computation.
     """
-    if not any(layer.activation.kind == "relu" for layer in decoder.layers):
+    if not has_relu(decoder):
         return decoder.linearized(z, precision)
-    walked = walk.walk(decoder.layers, z, walk.softened_below(decoder.layers, softness, kept_on))
+    rules = walk.softened_below(decoder.layers, softness, kept_on)
+    walked = walk.walk(decoder.layers, z, rules)
     return Linearization(walked.value, walk.columns(decoder.layers, walked.slopes, precision))

@@ -37,8 +37,10 @@ class Minima:
 class Tally:
     """Counts, one entry an observation.
 
-    hits: runs that ended in the lowest minimum. made: independent runs made, carried_on: runs from
-    what others had found, prefix_made: those on the first layers. peeled: outer layers peeled.
+    hits: runs that ended in the lowest minimum. made: independent runs made, to their end or until
+    they fell behind others, carried_on: runs from what others had found, prefix_made: those on the
+    first layers. peeled: outer layers peeled.
+    losses: (B, m) that independent runs ended with, infinite where there are fewer.
     """
 
     hits: Int[np.ndarray, " B"]
@@ -46,6 +48,7 @@ class Tally:
     carried_on: Int[np.ndarray, " B"]
     prefix_made: Int[np.ndarray, " B"]
     peeled: Int[np.ndarray, " B"]
+    losses: Float[np.ndarray, "B m"]
 
 
 def no_minima(batch: int, latent_size: int) -> tuple[Minima, Tally]:
@@ -59,7 +62,7 @@ def no_minima(batch: int, latent_size: int) -> tuple[Minima, Tally]:
         elite=np.zeros((batch, ELITE, latent_size)),
         elite_loss=np.full((batch, ELITE), np.inf),
     )
-    return minima, Tally(none, none, none, none, none)
+    return minima, Tally(none, none, none, none, none, np.full((batch, 0), np.inf))
 
 
 def with_runs(
@@ -76,6 +79,10 @@ def with_runs(
     false where the runs began at what others had found, and so confirm nothing.
     """
     turn = _turns(owner)
+    if independent:
+        ended = np.full((len(minima.loss), int(turn.max(initial=-1)) + 1), np.inf)
+        ended[owner, turn] = runs.loss
+        tally = replace(tally, losses=np.concatenate([tally.losses, ended], axis=1))
     for number in range(int(turn.max(initial=-1)) + 1):
         now = np.flatnonzero(turn == number)
         some = Runs(*(part[now] for part in runs))

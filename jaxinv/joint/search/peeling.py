@@ -9,7 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jax.scipy.sparse.linalg import cg
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import Centre, centre
@@ -17,6 +18,9 @@ from jaxinv.model.decoder import Decoder
 from jaxinv.model.layer import Layer
 
 ROUNDING = 1e-9  # of max|x|: entries this small count as zero whatever the noise
+RESEMBLING = 0.2  # relative misfit
+ITERATIONS = 30
+BLOCK = 32  # rows peeled together
 FLOOR = 1e-7  # of the largest pre-activation: an error of this size does no harm to a start
 
 
@@ -31,6 +35,27 @@ class Peeled(NamedTuple):
 
     inputs: dict[int, Float[np.ndarray, "B n_i"]]
     depth: Int[np.ndarray, " B"]
+
+
+def peel_rows(
+    generator: Decoder,
+    x: Float[np.ndarray, "B n"],
+    entry_weight: Float[np.ndarray, "B n"],
+    which: Bool[np.ndarray, " B"],
+) -> Peeled:
+    """Peel these rows, in blocks of one shape; zeros, and depth 0, for all others."""
+    rows, size = np.flatnonzero(which), min(BLOCK, len(x))
+    inputs: dict[int, np.ndarray] = {}
+    depth = np.zeros(len(x), np.int64)
+    for first in range(0, len(rows), size):
+        some = rows[first : first + size]
+        padded = np.resize(some, size)
+        part = peel(generator, x[padded], entry_weight[padded])
+        depth[some] = part.depth[: len(some)]
+        for number, found in part.inputs.items():
+            whole = inputs.setdefault(number, np.zeros((len(x), found.shape[1])))
+            whole[some] = found[: len(some)]
+    return Peeled(inputs, depth)
 
 
 def peel(
@@ -55,6 +80,35 @@ def peel(
         entry_weight = np.ones_like(x)
         inputs[number] = x
     return Peeled(inputs, depth)
+
+
+@jax.jit
+def plausible(
+    layer: Layer, x: Float[Array, "B n"], entry_weight: Float[Array, "B n"]
+) -> Bool[Array, " B"]:
+    """Whether some input of the last layer makes it resemble x; where none does, peeling is vain.
+
+    The input is a least-squares point of the rows that x fixes, errors of x all counting alike, by
+    ITERATIONS of conjugate gradients: far cheaper than a layer's peeling, and less exact.
+    """
+    rows = _active_rows(layer, x, entry_weight)
+    weight = rows.weight
+    if layer.activation.squashing:
+        inside = jnp.where(rows.active, x, sum(layer.activation.range) / 2.0)
+        weight = jnp.where(rows.active, layer.activation.slope_of_output(inside, jnp), 0.0)
+        weight *= entry_weight
+    weight /= jnp.maximum(weight.max(-1, keepdims=True), 1e-300)
+
+    def one(square: Array, target: Array) -> Array:
+        def normal(h: Array) -> Array:
+            return (square * (layer.weight @ h)) @ layer.weight
+
+        return cg(normal, (square * target) @ layer.weight, maxiter=ITERATIONS)[0]
+
+    latent = jax.vmap(one)(weight**2, rows.target)
+    misfit = jnp.where(entry_weight > 0, layer(latent) - x, 0.0)
+    misfit, size = (jnp.linalg.norm(entry_weight * part, axis=-1) for part in (misfit, x))
+    return misfit <= RESEMBLING * size
 
 
 def _active_rows(layer: Layer, x: Array, entry_weight: Array) -> LinearRows:

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from jaxinv.joint.descent.levenberg_marquardt import Starts
 from jaxinv.joint.problem import Problem
@@ -21,29 +21,18 @@ def given_starts(problem: Problem, rows: Bool[np.ndarray, " B"]) -> Starts:
     return Starts(row, problem.start[row, number], np.zeros(len(row)))
 
 
-def random_starts(
-    rows: Bool[np.ndarray, " B"],
-    points: Float[np.ndarray, "B runs k"],
-    wave: slice,
-    softness: tuple[float, ...],
+def every_start(
+    rows: Int[np.ndarray, " R"],
+    points: Float[np.ndarray, "R s k"],
+    softness: Float[np.ndarray, " s"],
 ) -> Starts:
-    """The wave's starting points of each of these rows, softened in turn."""
-    which = np.flatnonzero(rows)
-    latent = points[which]
-    number = np.arange(wave.start, wave.stop)
-    soft = np.array(softness)[number % len(softness)]
-    return Starts(
-        np.repeat(which, len(number)),
-        latent.reshape(-1, points.shape[-1]),
-        np.tile(soft, len(which)),
-    )
+    """A run from each of these points of these rows."""
+    latent = points.reshape(-1, points.shape[-1])
+    return Starts(np.repeat(rows, points.shape[1]), latent, np.tile(softness, len(rows)))
 
 
-def nearby_starts(problem: Problem, search: Search, wave: slice) -> Starts:
-    """Random points around the lowest minima of each row that is near, in turn; never softened.
-
-    A softened net has other minima, and would leave the neighbourhood at once.
-    """
+def nearby_points(problem: Problem, search: Search, wave: slice) -> Float[np.ndarray, "R wave k"]:
+    """Random points around the lowest minima of each row that is near, in turn."""
     which = np.flatnonzero(search.near)
     shifted = slice(wave.start + NEARBY_STREAM, wave.stop + NEARBY_STREAM)
     displacement = _points(problem, shifted, NEARBY_SPREAD)[which]
@@ -51,8 +40,7 @@ def nearby_starts(problem: Problem, search: Search, wave: slice) -> Starts:
     number = np.arange(wave.start, wave.stop)[None] % known[:, None]
     centre = search.minima.elite[which[:, None], number]
     size = np.sqrt((centre**2).mean(axis=-1, keepdims=True))
-    latent = (centre + size * displacement).reshape(-1, centre.shape[-1])
-    return Starts(np.repeat(which, number.shape[1]), latent, np.zeros(len(latent)))
+    return centre + size * displacement
 
 
 def _points(problem: Problem, wave: slice, scale: float) -> Float[np.ndarray, "B wave k"]:

@@ -1,11 +1,11 @@
 """The portfolio behind "auto": which runs to make for which rows, and when a row is settled.
 
 Rows that the layers determine one by one are settled first: without noise by the layers alone, with
-noise by one run from there. The others take their runs in waves: the layer-wise start first, then
-random starts of the whole net and of the prefix that peeling leaves, half of them softened, each
-wave twice the one before; then also starts near the lowest minima of a row that almost fits (basin
-hopping, Wales & Doye 1997). A wave is made for the rows still unsettled, and what a row does next
-depends on that row alone.
+noise by one run from there. The others take their runs in waves: random starts of the whole net,
+each wave twice the one before, the layer-wise start and the prefix that peeling leaves where the
+last layer can make anything like the observation; then also starts near the lowest minima of a row
+that almost fits (basin hopping, Wales & Doye 1997). A wave is made for the rows still unsettled,
+and what a row does next depends on that row alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,17 +21,10 @@ from jaxinv.joint.descent.lanes import Engine
 from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.joint.search import unrolled
-from jaxinv.joint.search.candidates import drawn_images, nearest_candidates
-from jaxinv.joint.search.facts import ROUNDED
+from jaxinv.joint.search.candidates import drawn_images
 from jaxinv.joint.search.lack_of_fit import noise_losses
-from jaxinv.joint.search.peeling import operations, peel
-from jaxinv.joint.search.points import (
-    LARGEST_WAVE,
-    given_starts,
-    nearby_starts,
-    random_starts,
-)
-from jaxinv.joint.search.preactivation import engine_before, led_runs, squashed
+from jaxinv.joint.search.peeling import operations, peel_rows, plausible
+from jaxinv.joint.search.points import every_start, given_starts
 from jaxinv.joint.search.resemblance import resembles_images
 from jaxinv.joint.search.starts import starting_points
 from jaxinv.joint.search.state import (
@@ -40,10 +33,12 @@ from jaxinv.joint.search.state import (
     learnt,
     nothing_found,
     settled,
+    with_ends,
     with_noise,
     with_peeled,
     with_prefix_runs,
 )
+from jaxinv.joint.search.waves import WaveMaker, waves
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
 from jaxinv.outcome.search_report import Start
@@ -56,7 +51,7 @@ HIDDEN = 1e-4  # relative error that a hidden vector found by peeling may have
 
 def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Search:
     """Fit every live row: G(z) close to x in the weighted 2-norm, the lowest minimum found kept."""
-    search = nothing_found(problem, method.agreement)
+    search = nothing_found(problem, method.agreement, method.plan.chance)
     for now in stages(problem, method, search, peeling):
         search = now
     return search
@@ -72,50 +67,25 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
     if (problem.begun & search.open).any():
         search = learnt(search, given_starts(problem, search.open), engine, Start.GIVEN)
         yield search
-    relu = any(layer.activation.kind == "relu" for layer in problem.generator.layers)
-    before = engine_before(problem, method) if squashed(problem.generator) else None
-    soft = method.softness if relu else 0.0
-    # A start that is chosen goes unsoftened first through convolutions, whose kinks lie close.
-    softness = (soft, 0.0) if problem.generator.is_dense else (0.0, soft)
+    maker = WaveMaker(problem, method, engine)
     # Where a layer-wise start costs more than a run from anywhere, runs come first.
     peel_at = 0 if peeling_pays(problem.generator) else PEEL_AFTER
     images = _images_once(problem, method.candidates, method.start_scale)
-    for start, wave in waves(method.runs, method.nearby):
+    for start, wave in waves(method.plan.runs, method.plan.nearby):
         if peeling and (start is Start.NEARBY or wave.start >= peel_at) and search.open.any():
             peeling = False
             for now in _from_peeling(problem, method, search, engine):
                 search = now
                 yield search
-        if start is Start.NEARBY and search.near.any():
-            search = learnt(search, nearby_starts(problem, search, wave), engine, start)
+        if (search.near if start is Start.NEARBY else search.open).any():
+            search = maker.wave(search, start, wave)
             search = _looked_at(problem, search, images)
             yield search
-        elif start is Start.RANDOM and search.open.any():
-            points = nearest_candidates(problem, wave, method.candidates, method.start_scale)
-            starts = random_starts(search.open, points, wave, softness)
-            if before is None:
-                search = learnt(search, starts, engine, start)
-            else:
-                number = np.tile(np.arange(wave.start, wave.stop), int(search.open.sum()))
-                rounded = (ROUNDED * search.facts.size) ** 2
-                starts, runs = led_runs(before, engine, starts, number, rounded)
-                search = kept(search, starts, runs, start)
-            search = _looked_at(problem, search, images)
-            yield search
-
-
-def waves(runs: int, nearby: int) -> Iterator[tuple[Start, slice]]:
-    """Random runs 1, 1, 2, 4, ... at a time; from the largest wave on in turn with nearby ones."""
-    drawn = carried = 0
-    while drawn < runs or carried < nearby:
-        if carried < nearby and (drawn >= LARGEST_WAVE or drawn >= runs):
-            wave = slice(carried, min(carried + LARGEST_WAVE, nearby))
-            carried = wave.stop
-            yield Start.NEARBY, wave
-        if drawn < runs:
-            wave = slice(drawn, min(drawn + min(max(drawn, 1), LARGEST_WAVE), runs))
-            drawn = wave.stop
-            yield Start.RANDOM, wave
+    unfinished = search.facts.live & ~search.minima.converged & np.isfinite(search.minima.loss)
+    if unfinished.any():
+        rows = np.flatnonzero(unfinished)
+        starts = Starts(rows, search.minima.latent[rows], np.zeros(len(rows)))
+        yield with_ends(search, rows, engine.run(starts))
 
 
 def restarts(problem: Problem, method: LevenbergMarquardt) -> Search:
@@ -127,10 +97,11 @@ def restarts(problem: Problem, method: LevenbergMarquardt) -> Search:
         search = learnt(search, given_starts(problem, live), engine, Start.GIVEN)
     if begun.all():
         return _looked_at(problem, search, images)
-    wave, ids = slice(0, method.restarts), jnp.asarray(problem.row_ids)
+    ids = jnp.asarray(problem.row_ids)
     k, scale = problem.generator.latent_size, method.start_scale
     points = np.asarray(starting_points(problem.seed, ids, method.restarts, k, scale))
-    starts = random_starts(live & ~begun, points, wave, (method.softness,))
+    rows = np.flatnonzero(live & ~begun)
+    starts = every_start(rows, points[rows], np.full(method.restarts, method.softness))
     search = learnt(search, starts, engine, Start.RANDOM)
     return _looked_at(problem, search, images)
 
@@ -156,10 +127,10 @@ def _looked_at(
     problem: Problem, search: Search, images: Callable[[], Float[Array, "P n"]]
 ) -> Search:
     """What agreement would settle, with a look at what the misfit resembles."""
-    if not search.in_question.any():
+    if not search.unexplained.any():
         return search
     found = resembles_images(problem, search.minima.latent, images())
-    return replace(search, imagelike=search.in_question & found)
+    return replace(search, imagelike=search.unexplained & found)
 
 
 def peels(generator: Decoder) -> bool:
@@ -226,24 +197,29 @@ def _from_peeling(
     problem: Problem, method: Auto, search: Search, engine: Engine
 ) -> Iterator[Search]:
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
-    peeled = peel(problem.generator, problem.observation, problem.weight)
+    data = problem.observation, problem.weight
+    told = np.asarray(plausible(problem.generator.layers[-1], *(jnp.asarray(d) for d in data)))
+    told = told & search.open
+    if not told.any():
+        return
+    peeled = peel_rows(problem.generator, *data, told)
     whole = len(problem.generator.layers)
     unmade = search.tally.peeled == 0  # no run from the layer-wise estimate yet
     # Behind a layer that determines nothing false minima lie close to the observation as well.
-    ample = search.facts.ample & (peeled.depth == 0)
+    ample = search.facts.ample & ((peeled.depth == 0) | ~told)
     search = replace(search, facts=replace(search.facts, ample=ample))
-    search = with_peeled(search, search.open, whole - peeled.depth)
+    search = with_peeled(search, told, whole - peeled.depth)
     start = peeled.inputs.get(0)
     if start is not None:
         search = settled(problem, search, start)
     yield search
-    rows = np.flatnonzero(search.open & unmade)
+    rows = np.flatnonzero(search.open & unmade & told)
     if start is not None and rows.size:
         points = Starts(rows, start[rows], np.zeros(len(rows)))
         search = learnt(search, points, engine, Start.LAYERWISE)
         yield search
     for depth in range(1, whole):
-        left = search.open & (peeled.depth == depth)
+        left = search.open & (peeled.depth == depth) & told
         if not left.any():
             continue
         below = _prefix(problem, method, peeled.inputs[depth], depth, left)

@@ -7,16 +7,15 @@ one of e / phi'(u) in u, so that
     V_j = w_j / ((e + rounding) / phi'(u_j) + FLOOR max|u|),
 
 e being the largest excursion out of phi's range, which only noise can cause. What such a run finds
-is a start: the run that counts is made on x itself, from there, unless x is reproduced already.
+is a start: the run that counts is made on x itself, from there.
 """
 
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from jaxinv.joint.descent.lanes import Engine
-from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.problem import Problem, engine_of
 from jaxinv.model.activation import Activation
 from jaxinv.model.decoder import Decoder
@@ -26,6 +25,7 @@ from jaxinv.settings import Auto
 
 FLOOR = 1e-6  # of the largest pre-activation: no entry is trusted more for being exact
 SATURATED = 1e-16  # of the range's width: closer to its ends an entry says only on which side it is
+LED = 4  # of the runs that race, those that may be led there
 EVERY = 2  # of a row's runs one in so many is led there; the others see the observation alone
 
 
@@ -57,42 +57,17 @@ def engine_before(problem: Problem, method: Auto) -> Engine:
     return engine_of(before, method)
 
 
-def led_runs(
+def led_points(
     before: Engine,
-    engine: Engine,
-    starts: Starts,
-    number: Int[np.ndarray, " T"],
-    rounded: Float[np.ndarray, " B"],
-) -> tuple[Starts, Runs]:
-    """Runs from these starts, those of every EVERY-th run from where a run of `before` ends.
-
-    number: (T,) which of its row's runs each start is. rounded: (B,) the loss that rounding alone
-    leaves. Where the end of the first run is no higher, it is the end of the second as well.
-    """
-    first = number % EVERY == 0
-    latent, softness = starts.latent.copy(), np.where(first, 0.0, starts.softness)
-    runs = Runs(
-        latent.copy(),
-        np.full(len(first), np.inf),
-        np.zeros(len(first), np.int64),
-        np.zeros(len(first), bool),
-    )
-    if first.any():
-        row = starts.row[first]
-        led = before.descended(Starts(row, latent[first], softness[first]))
-        found = np.isfinite(led.latent).all(-1)
-        latent[first] = np.where(found[:, None], led.latent, latent[first])
-        ends = engine.closed(row, led._replace(latent=latent[first]))
-        loss = engine.losses(row, ends.latent)
-        _put(runs, first, ends._replace(loss=loss, converged=loss <= rounded[row]))
-    starts = Starts(starts.row, latent, softness)
-    left = ~runs.converged
-    if left.any():
-        _put(runs, left, engine.run(Starts(*(part[left] for part in starts))))
-    return starts, runs
-
-
-def _put(runs: Runs, where: Bool[np.ndarray, " T"], some: Runs) -> None:
-    """Put some runs in their places, in place."""
-    for whole, part in zip(runs, some, strict=True):
-        whole[where] = part
+    rows: Int[np.ndarray, " R"],
+    points: Float[np.ndarray, "R s k"],
+    wave: slice,
+) -> Float[np.ndarray, "R s k"]:
+    """The starts of a wave, every EVERY-th run's where a run of `before` from it ends."""
+    led = np.arange(wave.start, wave.stop) % EVERY == 0
+    if not led.any():
+        return points
+    moved = points.copy()
+    found = before.track.ends(rows, points[:, led])
+    moved[:, led] = np.where(np.isfinite(found), found, points[:, led])
+    return moved

@@ -10,10 +10,12 @@ from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.problem import Problem
 from jaxinv.joint.search.facts import ROUNDED, Facts, facts
 from jaxinv.joint.search.minima import Minima, Tally, no_minima, settled_at, with_runs
+from jaxinv.joint.search.stopping import chance_of_lower
 from jaxinv.outcome.search_report import Start
 
 SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of more runs
 MORE, MANY_RUNS = 2, 32  # times as many; and what is asked where nothing speaks for noise
+LED_BY_OTHERS = (Start.GIVEN, Start.PREFIX, Start.NEARBY)
 ROUGH = 0.1  # relative residual up to which a fit is worth carrying on from
 
 
@@ -22,6 +24,7 @@ class Search:
     """What is known, what has been found, and at what cost; what follows has one entry a row.
 
     agreement: independent runs that must end in a minimum before noise is taken to explain it.
+    bound: on the chance that another run lowers the residual by 1%, below which none is made.
     imagelike: whether the lowest minimum's misfit resembles images (`resemblance`), where runs
     agree on it.
     """
@@ -30,6 +33,7 @@ class Search:
     minima: Minima
     tally: Tally
     agreement: int
+    bound: float
     imagelike: Bool[np.ndarray, " B"]
 
     @property
@@ -81,8 +85,21 @@ class Search:
         return self.facts.live & ~self.reproduced & ~self.explained
 
     @property
+    def searched(self) -> Bool[np.ndarray, " B"]:
+        """Whether another run would hardly find a lower minimum.
+
+        Asked only where nothing speaks for a code that reproduces the observation, up to noise:
+        where the lowest minimum is far off, and few more runs that agree could not yet call its
+        misfit noise.
+        """
+        few = self.tally.made < MANY_RUNS
+        undecided = self.facts.noisy & ~self.imagelike & few
+        unlikely = chance_of_lower(self.tally.losses) <= self.bound
+        return unlikely & ~undecided & ~self.rough
+
+    @property
     def open(self) -> Bool[np.ndarray, " B"]:
-        return self.unexplained & ~self.confirmed
+        return self.unexplained & ~self.confirmed & ~self.searched
 
     @property
     def in_question(self) -> Bool[np.ndarray, " B"]:
@@ -95,11 +112,11 @@ class Search:
         return self.open & self.rough
 
 
-def nothing_found(problem: Problem, agreement: int) -> Search:
+def nothing_found(problem: Problem, agreement: int, bound: float = 0.0) -> Search:
     """The state before the first run."""
     minima, tally = no_minima(len(problem.live), problem.generator.latent_size)
     nothing = np.zeros(len(problem.live), bool)
-    return Search(facts(problem), minima, tally, agreement, nothing)
+    return Search(facts(problem), minima, tally, agreement, bound, nothing)
 
 
 def learnt(search: Search, starts: Starts, engine: Engine, start: Start) -> Search:
@@ -112,10 +129,33 @@ def kept(search: Search, starts: Starts, runs: Runs, start: Start) -> Search:
 
     Runs that start from what others found, or the caller gave, confirm nothing by themselves.
     """
-    independent = start not in (Start.GIVEN, Start.PREFIX, Start.NEARBY)
+    independent = start not in LED_BY_OTHERS
     began = np.where(starts.softness != 0, int(Start.SOFTENED), int(start))
     minima, tally = with_runs(search.minima, search.tally, starts.row, runs, began, independent)
     return replace(search, minima=minima, tally=tally)
+
+
+def with_dropped(search: Search, rows: Int[np.ndarray, " R"], number: int, start: Start) -> Search:
+    """Count the runs of these rows that fell behind in a race: so many each."""
+    tally = search.tally
+    if start in LED_BY_OTHERS:
+        carried_on = tally.carried_on.copy()
+        carried_on[rows] += number
+        return replace(search, tally=replace(tally, carried_on=carried_on))
+    made = tally.made.copy()
+    made[rows] += number
+    return replace(search, tally=replace(tally, made=made))
+
+
+def with_ends(search: Search, rows: Int[np.ndarray, " T"], runs: Runs) -> Search:
+    """The lowest minima of these rows, where runs that had begun there ended."""
+    before = search.minima
+    lower = runs.loss <= before.loss[rows]
+    latent, loss, converged = before.latent.copy(), before.loss.copy(), before.converged.copy()
+    latent[rows[lower]], loss[rows[lower]] = runs.latent[lower], runs.loss[lower]
+    converged[rows] |= runs.converged
+    minima = replace(before, latent=latent, loss=loss, converged=converged)
+    return replace(search, minima=minima)
 
 
 def settled(problem: Problem, search: Search, latent: Float[np.ndarray, "B k"]) -> Search:

@@ -1,0 +1,117 @@
+"""Waves of runs: how many of which kind, and how those of one wave are made.
+
+The runs of a wave race in single precision, half of a ReLU net's softened at first; where a last
+sigmoid or tanh hides the pre-activation of what is no dense net, some begin there. What almost fits
+is carried on in double precision.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxinv.joint.descent.lanes import Engine
+from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
+from jaxinv.joint.descent.linearization import has_relu
+from jaxinv.joint.problem import Problem
+from jaxinv.joint.search.candidates import nearest_candidates
+from jaxinv.joint.search.facts import ROUNDED
+from jaxinv.joint.search.points import LARGEST_WAVE, every_start, nearby_points
+from jaxinv.joint.search.preactivation import LED, engine_before, led_points, squashed
+from jaxinv.joint.search.state import ROUGH, Search, kept, learnt, with_dropped
+from jaxinv.outcome.search_report import Start
+from jaxinv.settings import Auto
+
+POLISHED = 1e-3  # relative residual up to which a run is carried on to rounding
+LOWER_THAN = 1.01  # times the lowest loss, what is worth steps in double precision
+
+
+def waves(runs: int, nearby: int) -> Iterator[tuple[Start, slice]]:
+    """Random runs 1, 1, 2, 4, ... at a time; from the largest wave on in turn with nearby ones."""
+    drawn = carried = 0
+    while drawn < runs or carried < nearby:
+        if carried < nearby and (drawn >= LARGEST_WAVE or drawn >= runs):
+            wave = slice(carried, min(carried + LARGEST_WAVE, nearby))
+            carried = wave.stop
+            yield Start.NEARBY, wave
+        if drawn < runs:
+            wave = slice(drawn, min(drawn + min(max(drawn, 1), LARGEST_WAVE), runs))
+            drawn = wave.stop
+            yield Start.RANDOM, wave
+
+
+@dataclass(frozen=True)
+class WaveMaker:
+    """Makes the waves of one search."""
+
+    problem: Problem
+    method: Auto
+    engine: Engine
+
+    @cached_property
+    def _before(self) -> Engine | None:
+        """Lanes on the last layer's pre-activation, where it is squashed."""
+        hidden = squashed(self.problem.generator)
+        return engine_before(self.problem, self.method) if hidden else None
+
+    @cached_property
+    def _softness(self) -> tuple[float, ...]:
+        """Of the runs in turn."""
+        generator, soft = self.problem.generator, self.method.softness
+        if not has_relu(generator):
+            return (0.0,)
+        # A start that is chosen goes unsoftened first through convolutions: their kinks lie close.
+        return (soft, 0.0) if generator.is_dense else (0.0, soft)
+
+    def wave(self, search: Search, start: Start, wave: slice) -> Search:
+        """Make these runs for the rows that ask for them."""
+        number = np.arange(wave.start, wave.stop)
+        if start is Start.NEARBY:
+            rows = np.flatnonzero(search.near)
+            points = nearby_points(self.problem, search, wave)
+            # A softened net's minima are others, far from those that led here.
+            return self._made(search, rows, points, np.zeros(len(number)), start)
+        rows = np.flatnonzero(search.open)
+        drawn = self.method.candidates, self.method.start_scale
+        points = nearest_candidates(self.problem, wave, *drawn)[rows]
+        if self._before is not None:
+            led = search.near[rows] | (wave.stop <= LED)
+            points[led] = led_points(self._before, rows[led], points[led], wave)
+        softness = np.array(self._softness)[number % len(self._softness)]
+        return self._made(search, rows, points, softness, start)
+
+    def _made(
+        self,
+        search: Search,
+        rows: Int[np.ndarray, " R"],
+        points: Float[np.ndarray, "R s k"],
+        softness: Float[np.ndarray, " s"],
+        start: Start,
+    ) -> Search:
+        """The runs from these points of each row."""
+        if self.engine.matrix_free:
+            starts = every_start(rows, points, softness)
+            return learnt(search, starts, self.engine, start)
+        owner, runs = self.engine.raced(rows, points, softness)
+        starts = Starts(owner, runs.latent, np.zeros(len(owner)))
+        relative = runs.loss / search.facts.size[owner] ** 2
+        near = (relative <= ROUGH**2) & ~runs.converged
+        # Behind a squashing output a run may crawl on for long, and look as if it had ended.
+        polished = POLISHED if self._before is None else ROUGH
+        near |= (relative <= polished**2) & (relative > ROUNDED**2)
+        near &= runs.loss <= LOWER_THAN * search.minima.loss[owner]
+        if near.any():
+            carried = self._carried_on(Starts(*(part[near] for part in starts)))
+            for whole, part in zip(runs, carried, strict=True):
+                whole[near] = part
+        search = kept(search, starts, runs, start)
+        return with_dropped(search, rows, points.shape[1] - len(owner) // len(rows), start)
+
+    def _carried_on(self, starts: Starts) -> Runs:
+        """Runs in double precision, by way of the pre-activation where it is hidden."""
+        if self._before is not None:
+            latent = self._before.descended(starts).latent
+            starts = starts._replace(latent=np.where(np.isfinite(latent), latent, starts.latent))
+        return self.engine.run(starts)
