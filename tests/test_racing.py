@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import jaxinv
+from jaxinv.cli import app
 from jaxinv.joint.descent.chords import cycle
 from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.joint.descent.race import track
@@ -147,3 +149,17 @@ def test_observations_far_from_one_are_scaled_before_single_precision():
         net = jaxinv.Generator.from_layers(layers)
         found = jaxinv.invert(net, net(z), jaxinv.Auto(candidates=1))
         np.testing.assert_allclose(found.latent, z, atol=1e-8)
+
+
+def test_effort_on_the_command_line_is_for_auto_alone(tmp_path):
+    np.save(tmp_path / "x.npy", np.asarray(NET(np.ones((2, 6)))))
+    jaxinv.save_generator(NET, tmp_path / "net.npz")
+    arguments = [str(tmp_path / "net.npz"), str(tmp_path / "x.npy"), "--effort", "fast"]
+    one = CliRunner().invoke(app, ["invert", *arguments, "--out", str(tmp_path / "z.npz")])
+    assert one.exit_code == 0 and np.load(tmp_path / "z.npz")["latent"].shape == (2, 6)
+    job = CliRunner().invoke(app, ["invert", *arguments, "--out", str(tmp_path / "job")])
+    assert job.exit_code == 0
+    assert '"effort": "fast"' in (tmp_path / "job" / "manifest.json").read_text()
+    wrong = ["invert", *arguments, "--method", "lm", "--out", str(tmp_path / "y.npz")]
+    with pytest.raises(ValueError, match="--effort fast is for --method auto, not lm"):
+        CliRunner().invoke(app, wrong, catch_exceptions=False)

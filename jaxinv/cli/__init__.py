@@ -58,6 +58,9 @@ def invert(
         Path, typer.Option(help="A file (.npz) for the codes, or a directory for a job.")
     ],
     method: Annotated[str, typer.Option(help="auto, lm, exact, linf, l1, relaxed or gd.")] = "auto",
+    effort: Annotated[
+        str | None, typer.Option(help="How long auto searches: fast, default or thorough.")
+    ] = None,
     noise: Annotated[float | None, typer.Option(min=0.0, help="Noise level per entry.")] = None,
     mask: Annotated[Path | None, typer.Option(help="Booleans (n,) or (B, n), True: seen.")] = None,
     start: Annotated[
@@ -84,7 +87,7 @@ def invert(
     """Find the latent code of every row of OBSERVATIONS; into a directory, as a job that can be
     interrupted and resumed."""
     source = source_of(generator, layers, prefix, allow_code)
-    question = Question(method, noise, mask, start, dataset, pixels, seed)
+    question = Question(method, effort, noise, mask, start, dataset, pixels, seed)
     if out.suffix == ".npz":
         from jaxinv.cli.invert import run
 

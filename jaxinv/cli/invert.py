@@ -37,7 +37,8 @@ def run(
     if not out.parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.parent}")
     durable.probe(out)
-    method, noise, mask, start, dataset, pixels, seed = question
+    _, _, noise, mask, start, dataset, pixels, seed = question
+    method = question.settings
     generator = loaded(source)
     rows = open_rows(observations, dataset, pixels)
     size = min(chunk or default_chunk(generator, method), max(rows.count, 1))
@@ -60,7 +61,7 @@ def run(
         )
     parts: list[Inversion] = []
     with _progress(console) as progress:
-        bar = progress.add_task(f"{method}", total=rows.count)
+        bar = progress.add_task(question.method, total=rows.count)
         for part in invert_stream(
             generator, pieces, method, mask=seen, noise=noise, seed=seed, chunk=size, start=begun
         ):

@@ -52,7 +52,7 @@ def begin(
         folder,
         loaded(source),
         observations,
-        question.method,
+        question.settings,
         name=source.name,
         code=Code.of(source.name) if is_code(source.name) else None,
         mask=question.mask,

@@ -1,9 +1,11 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, cast
 
 import typer
+
+from jaxinv.settings import Auto, Effort, Method, resolve
 
 LayersOption = Annotated[
     str | None,
@@ -42,12 +44,22 @@ class Question(NamedTuple):
     """What is asked about the observations, as the command line says it."""
 
     method: str
+    effort: str | None
     noise: float | None
     mask: Path | None
     start: Path | None
     dataset: str | None
     pixels: str
     seed: int
+
+    @property
+    def settings(self) -> Method:
+        """The method's settings: a ValueError where it has no such effort."""
+        if self.effort is None:
+            return resolve(self.method)
+        if self.method != "auto":
+            raise ValueError(f"--effort {self.effort} is for --method auto, not {self.method}")
+        return Auto(effort=cast(Effort, self.effort))
 
 
 class Source(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from jaxinv.settings.checks import require
 from jaxinv.settings.gradient_descent import GRADIENT_OPTIMIZERS, GradientDescent, Optimizer
-from jaxinv.settings.joint import REFINEMENTS, Auto, LevenbergMarquardt, Refinement
+from jaxinv.settings.joint import REFINEMENTS, Auto, Effort, LevenbergMarquardt, Refinement
 from jaxinv.settings.layerwise import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
 from jaxinv.settings.solvers import ClarabelPool, CvxpySolver, InteriorPoint, Solver
 
@@ -19,6 +19,7 @@ __all__ = [
     "Auto",
     "ClarabelPool",
     "CvxpySolver",
+    "Effort",
     "Exact",
     "GradientDescent",
     "InteriorPoint",

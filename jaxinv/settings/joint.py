@@ -58,11 +58,14 @@ class LevenbergMarquardt:
 
 @dataclass(frozen=True)
 class Auto:
-    """A portfolio: layer-wise start, peeled prefixes, random starts, leaky homotopy, joint finish.
+    """A portfolio: layer-wise start, peeled prefixes, random starts that race, leaky homotopy.
 
-    runs: budget of Levenberg-Marquardt runs from random points a row. candidates: random points of
-    which each such run takes the one whose image is nearest; 1 leaves it to chance. nearby: further
-    runs for a row whose lowest minimum almost fits, from points near its lowest minima. preimage:
+    effort: how long a row is searched, "fast", "default" or "thorough", where nothing explains it:
+    the values of runs, nearby and chance that are not given. runs: most runs from random points a
+    row. nearby: most further runs for a row whose lowest minimum almost fits, from points near its
+    lowest minima. chance: that another run lowers the residual by 1%, as the runs made let it be
+    estimated; below it no further run is made. candidates: random points of which each run takes
+    the one whose image is nearest; 1 leaves it to chance. preimage:
     which point to give where the observation does not determine one: "any" that was found, the
     centre of the largest ball in its cell's polytope ("chebyshev"), or the polytope's point of
     least norm ("minimum-norm"). softness: of the homotopy runs among the random ones. Other fields
@@ -72,7 +75,7 @@ class Auto:
     stated noise, when the residual is what the last layer alone shows of noise, or when `agreement`
     runs have ended in the lowest minimum known; behind a last ReLU the latter only where some entry
     is negative: state `noise=` for observations that were clipped or rounded, or the whole budget
-    may be spent on them.
+    may be spent on them. What no code makes is searched as long as `chance` says.
 
     >>> g = jaxinv.Generator.from_layers([([[1.0, 1.0]], None, "identity")])
     >>> r = jaxinv.invert(g, [2.0], jaxinv.Auto(preimage="minimum-norm"))

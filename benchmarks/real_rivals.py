@@ -1,0 +1,187 @@
+"""How people invert observations that no code makes, in float32: descents from random starts.
+
+Adam and gradient descent, each over a grid of rates (a cosine schedule to zero) and lengths, in
+PyTorch and in optax; L-BFGS in optax; Levenberg-Marquardt in optimistix, in float64. Each curve
+point is the lowest of so many starts, all rows in one batch, and its time that of a second call.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxinv
+from benchmarks.convolutional_nets import module
+
+ADAM, DESCENT = (0.03, 0.1, 0.3), (1e-3, 1e-2)
+LENGTHS = (30, 100, 300, 1000)
+STARTS = 8
+LBFGS_STEPS, NEWTON_STEPS = (30, 100), (10, 30)
+NEWTON_LANES = 16
+
+# From float32 observations (B, n) and starts (B, k) to latents (B, k).
+Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class Point(NamedTuple):
+    """Residuals (B,) and the seconds that all rows took together, after compilation."""
+
+    setting: str
+    seconds: float
+    residual: np.ndarray
+
+
+def points(
+    generator: jaxinv.Generator, x: np.ndarray, run: Run, setting: str, most: float
+) -> Iterator[Point]:
+    """The lowest of 1, 2, 4, ... starts; no more once they have taken so many seconds."""
+    rng, k = np.random.default_rng(0), generator.latent_size
+    lowest, spent = np.full(len(x), np.inf), 0.0
+    run(x, rng.standard_normal((len(x), k)))  # compiles
+    for number in range(1, STARTS + 1):
+        begin = time.perf_counter()
+        latent = run(x, rng.standard_normal((len(x), k)))
+        spent += time.perf_counter() - begin
+        lowest = np.fmin(lowest, residual(generator, x, latent))
+        if number & (number - 1) == 0:
+            yield Point(f"{setting}, {number} starts", spent, lowest.copy())
+            if 2 * spent > most:
+                return
+
+
+def residual(generator: jaxinv.Generator, x: np.ndarray, latent: np.ndarray) -> np.ndarray:
+    """||G(z) - x||_2 in float64, NaN where the run diverged."""
+    misfit = np.asarray(generator(np.nan_to_num(latent))) - x
+    return np.where(np.isfinite(latent).all(1), np.linalg.norm(misfit, axis=1), np.nan)
+
+
+def _misfit(generator: jaxinv.Generator, z: jax.Array, x: jax.Array) -> jax.Array:
+    return ((generator.value(z) - x) ** 2).sum()
+
+
+def by_optax(generator: jaxinv.Generator, adaptive: bool, rate: float, length: int) -> Run:
+    direction = optax.scale_by_adam() if adaptive else optax.identity()
+
+    @jax.jit
+    def descend(z: jax.Array, x: jax.Array, steps: int, rate: float) -> jax.Array:
+        def step(i: jax.Array, state: Any) -> Any:
+            z, moments = state
+            change, moments = direction.update(jax.grad(partial(_misfit, generator))(z, x), moments)
+            return z - rate * 0.5 * (1.0 + jnp.cos(jnp.pi * i / steps)) * change, moments
+
+        last: jax.Array = jax.lax.fori_loop(0, steps, step, (z, direction.init(z)))[0]
+        return last
+
+    def run(x: np.ndarray, start: np.ndarray) -> np.ndarray:
+        parts = jnp.asarray(start, jnp.float32), jnp.asarray(x, jnp.float32)
+        return np.asarray(descend(*parts, length, rate))
+
+    return run
+
+
+def by_torch(generator: jaxinv.Generator, adaptive: bool, rate: float, length: int) -> Run:
+    import torch
+
+    net = module(generator)
+
+    def run(x: np.ndarray, start: np.ndarray) -> np.ndarray:
+        target = torch.tensor(x, dtype=torch.float32)
+        z = torch.tensor(start, dtype=torch.float32, requires_grad=True)
+        kind = torch.optim.Adam if adaptive else torch.optim.SGD
+        optimizer = kind([z], lr=rate)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, length)
+        for _ in range(length):
+            optimizer.zero_grad()
+            ((net(z) - target) ** 2).sum().backward()
+            optimizer.step()
+            cosine.step()
+        return np.asarray(z.detach().numpy())
+
+    return run
+
+
+def by_lbfgs(generator: jaxinv.Generator, length: int) -> Run:
+    solver = optax.lbfgs()
+
+    def one(z: jax.Array, x: jax.Array) -> jax.Array:
+        misfit = partial(_misfit, generator, x=x)
+        graded = optax.value_and_grad_from_state(misfit)
+
+        def step(_: jax.Array, state: Any) -> Any:
+            z, memory = state
+            value, slope = graded(z, state=memory)
+            change, memory = solver.update(
+                slope, memory, z, value=value, grad=slope, value_fn=misfit
+            )
+            return optax.apply_updates(z, change), memory
+
+        last: jax.Array = jax.lax.fori_loop(0, length, step, (z, solver.init(z)))[0]
+        return last
+
+    batched = jax.jit(jax.vmap(one))
+
+    def run(x: np.ndarray, start: np.ndarray) -> np.ndarray:
+        return np.asarray(batched(jnp.asarray(start, jnp.float32), jnp.asarray(x, jnp.float32)))
+
+    return run
+
+
+def by_optimistix(generator: jaxinv.Generator, length: int) -> Run:
+    import lineax
+    import optimistix
+
+    method = optimistix.LevenbergMarquardt(
+        rtol=1e-4, atol=1e-6, linear_solver=lineax.Normal(lineax.Cholesky())
+    )
+
+    def one(start: jax.Array, x: jax.Array) -> jax.Array:
+        return optimistix.least_squares(
+            lambda z, x: generator.value(z) - x,
+            method,
+            start,
+            args=x,
+            options={"jac": "fwd"},
+            max_steps=length,
+            throw=False,
+        ).value
+
+    batched = jax.jit(jax.vmap(one))
+
+    def run(x: np.ndarray, start: np.ndarray) -> np.ndarray:
+        latent = np.empty_like(start)
+        with jax.enable_x64(True):
+            # A vmapped loop lasts as long as its slowest lane.
+            for first in range(0, len(x), NEWTON_LANES):
+                some = np.resize(np.arange(first, min(first + NEWTON_LANES, len(x))), NEWTON_LANES)
+                latent[some] = np.asarray(batched(jnp.asarray(start[some]), jnp.asarray(x[some])))
+        return latent
+
+    return run
+
+
+def rivals(
+    generator: jaxinv.Generator, x: np.ndarray, most: float, quick: bool
+) -> Iterator[tuple[str, Point]]:
+    """Every rival's points, none of which takes much more than so many seconds."""
+    lengths = LENGTHS[:2] if quick else LENGTHS
+    for name, of in (("PyTorch", by_torch), ("optax", by_optax)):
+        for adaptive, rates in ((True, ADAM), (False, DESCENT)):
+            kind = f"{'Adam' if adaptive else 'gradient descent'}, {name}"
+            for rate in rates[:1] if quick else rates:
+                for length in lengths:
+                    run = of(generator, adaptive, rate, length)
+                    setting = f"rate {rate:g}, {length} steps"
+                    yield from ((kind, p) for p in points(generator, x, run, setting, most))
+    for length in LBFGS_STEPS[: 1 if quick else None]:
+        run = by_lbfgs(generator, length)
+        found = points(generator, x, run, f"{length} steps", most)
+        yield from (("L-BFGS, optax", p) for p in found)
+    for length in NEWTON_STEPS[: 1 if quick else None]:
+        run = by_optimistix(generator, length)
+        found = points(generator, x, run, f"{length} steps", most)
+        yield from (("LM, optimistix", p) for p in found)
