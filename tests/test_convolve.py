@@ -59,6 +59,18 @@ def test_transposed_convolution_is_pytorchs(case, rule):
     close(found, expected)
 
 
+@pytest.mark.parametrize(
+    ("padding", "output_padding"), [((0, 0), (0, 0)), ((1, 2), (0, 0)), ((0, 1), (2, 1))]
+)
+def test_of_one_pixel_a_transposed_convolution_is_one_product(padding, output_padding):
+    x, kernel = drawn(2, 3, 4, 1, 1), drawn(3, 4, 5, 6, 7)
+    settings = (3, 4), padding, output_padding, (1, 1)
+    with jax.enable_x64(True):
+        found = convolve.transposed_convolution(x, kernel, *settings)
+        expected = convolve.transposed_by_product(jnp.asarray(x), jnp.asarray(kernel), *settings, 1)
+    close(found, np.asarray(expected))
+
+
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("case", [name for name in CASES if name != "2d one pixel"])
 def test_convolution_is_pytorchs(case, rule):
