@@ -29,9 +29,8 @@ SHARE_OF_DEVICE = 4
 MOST_LANES = 1024
 # On a CPU more lanes only leave the cache; a convolution's columns fill it with fewer.
 MOST_ON_CPU, MOST_CONVOLVED_ON_CPU = 16, 8
-RACING = (
-    4  # times as many race, in single precision and with most of their steps without a Jacobian
-)
+# Times as many race, as far as these bytes hold their Jacobians: most of their steps need none.
+MOST_RACING, RACING_BYTES = 4, 1 << 25
 CLOSINGS = 4  # Jacobians in single precision with which a run is closed, at most
 CLOSED = 1e-4  # of the loss, by a closing: where a run has ended in its minimum
 ROUNDS = 4  # steps between two looks at which lanes are done
@@ -80,7 +79,9 @@ class Engine:
     def track(self) -> Track:
         """The same problem in single precision."""
         data = self.observation, self.weight, self.box
-        return track(self.decoder, *data, self.lanes * (RACING if self.decoder.is_dense else 1))
+        one = 4 * self.decoder.latent_size * self.decoder.scratch
+        more = int(np.clip(RACING_BYTES // (self.lanes * one), 1, MOST_RACING))
+        return track(self.decoder, *data, more * self.lanes)
 
     @property
     def matrix_free(self) -> bool:
