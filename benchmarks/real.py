@@ -87,7 +87,7 @@ def asked(curves: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         reached = [
             (point["ms a row"], f"{name}, {point['setting']}")
             for name, points in curves.items()
-            if name not in OURS
+            if not name.startswith(("auto", "lm"))
             for point in points
             if point["median above"] <= median and point["p95 above"] <= p95
         ]

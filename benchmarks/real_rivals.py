@@ -21,7 +21,7 @@ from benchmarks.convolutional_nets import module
 ADAM, DESCENT = (0.03, 0.1, 0.3), (1e-3, 1e-2)
 LENGTHS = (30, 100, 300, 1000)
 STARTS = 8
-LBFGS_STEPS, NEWTON_STEPS = (30, 100), (10, 30)
+LBFGS_STEPS, NEWTON_STEPS = (30,), (10, 30)
 NEWTON_LANES = 16
 
 # From float32 observations (B, n) and starts (B, k) to latents (B, k).

@@ -128,7 +128,7 @@ def test_more_effort_makes_more_runs_and_no_higher_residual():
 
 
 def test_an_effort_is_a_plan_in_which_each_part_can_be_stated():
-    assert jaxinv.Auto().plan == (64, 128, 0.1)
+    assert jaxinv.Auto().plan == (64, 128, 0.05)
     assert jaxinv.Auto(effort="fast").plan == (4, 0, 0.25)
     assert jaxinv.Auto(effort="thorough", runs=7, chance=0.5).plan == (7, 128, 0.5)
     with pytest.raises(ValueError, match="effort"):

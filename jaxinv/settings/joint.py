@@ -20,7 +20,7 @@ class Plan(NamedTuple):
 
 PLANS: dict[Effort, Plan] = {
     "fast": Plan(runs=4, nearby=0, chance=0.25),
-    "default": Plan(runs=64, nearby=128, chance=0.1),
+    "default": Plan(runs=64, nearby=128, chance=0.05),
     "thorough": Plan(runs=256, nearby=128, chance=0.02),
 }
 REFINEMENTS: tuple[str, ...] = get_args(Refinement)

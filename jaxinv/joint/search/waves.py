@@ -57,13 +57,10 @@ class WaveMaker:
         return engine_before(self.problem, self.method) if hidden else None
 
     @cached_property
-    def _softness(self) -> tuple[float, ...]:
-        """Of the runs in turn."""
-        generator, soft = self.problem.generator, self.method.softness
-        if not has_relu(generator):
-            return (0.0,)
-        # A start that is chosen goes unsoftened first through convolutions: their kinks lie close.
-        return (soft, 0.0) if generator.is_dense else (0.0, soft)
+    def _softness(self) -> tuple[float, float]:
+        """Of the runs in turn, where a row's lowest minimum almost fits."""
+        soft = self.method.softness if has_relu(self.problem.generator) else 0.0
+        return (soft, 0.0) if self.problem.generator.is_dense else (0.0, soft)
 
     def wave(self, search: Search, start: Start, wave: slice) -> Search:
         """Make these runs for the rows that ask for them."""
@@ -79,8 +76,13 @@ class WaveMaker:
         if self._before is not None:
             led = search.near[rows] | (wave.stop <= LED)
             points[led] = led_points(self._before, rows[led], points[led], wave)
-        softness = np.array(self._softness)[number % len(self._softness)]
-        return self._made(search, rows, points, softness, start)
+        # What is far off is softened for nothing: its minima are many, on the softer net as well.
+        soft = np.array(self._softness)[number % len(self._softness)]
+        near = search.near[rows]
+        for which, softness in ((near, soft), (~near, np.zeros(len(number)))):
+            if which.any():
+                search = self._made(search, rows[which], points[which], softness, start)
+        return search
 
     def _made(
         self,
