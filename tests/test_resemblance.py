@@ -90,7 +90,7 @@ def test_runs_that_agree_on_part_of_an_image_are_not_believed():
     one, two = np.asarray(generator([[0.3, 0.2], [-1.0, 0.0]]))
     noise = 0.01 * np.random.default_rng(0).standard_normal(40)
     x = np.stack([one + noise, one + 0.3 * two + noise])
-    found = jaxinv.invert(generator, x, jaxinv.Auto(runs=40, nearby=0))
+    found = jaxinv.invert(generator, x, jaxinv.Auto(runs=40, nearby=0, chance=0.2))
     assert np.asarray(found.status).tolist() == [Status.SOLVED, Status.INEXACT]
     assert np.asarray(found.search.ending).tolist() == [Ending.AGREED, Ending.SEARCHED]
     # A bound of 0 is never reached: agreement ends the search.
