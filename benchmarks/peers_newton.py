@@ -11,6 +11,7 @@ import numpy as np
 
 import jaxinv
 from benchmarks.peers_race import Progress, Rival
+from jaxinv.linalg.blocks import blocks
 
 REPRODUCED = 1e-7  # relative residual
 STARTS, STEPS, TOLERANCE = 20, 100, 1e-8
@@ -25,9 +26,7 @@ def by_optimistix(lanes: int, generator: jaxinv.Generator, x: np.ndarray) -> Ite
     residual = np.full(len(x), np.inf)
     for _ in range(STARTS):
         waiting = np.flatnonzero(residual > REPRODUCED * size)
-        for begin in range(0, len(waiting), lanes):
-            some = waiting[begin : begin + lanes]
-            padded = np.resize(some, lanes)
+        for some, padded in blocks(waiting, lanes):
             start = rng.standard_normal((lanes, generator.latent_size))
             with jax.enable_x64(True):
                 found = np.asarray(solve(generator, jnp.asarray(start), jnp.asarray(x[padded])))[

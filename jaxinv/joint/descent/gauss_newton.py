@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxinv.joint.descent.levenberg_marquardt import REPRODUCED, Box, unit_diagonal
 from jaxinv.linalg import cholesky
+from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
 
@@ -52,9 +53,7 @@ def gauss_newton(
     for _ in range(RENEWALS):
         # A block works as long as its slowest row: the rows left are packed together again.
         left = np.flatnonzero(~converged)
-        for first in range(0, len(left), size):
-            rows = left[first : first + size]
-            padded = np.resize(rows, size)
+        for rows, padded in blocks(left, size):
             state = _renewed(
                 decoder,
                 jnp.asarray(observation[padded]),

@@ -21,6 +21,7 @@ from jaxinv.joint.descent.levenberg_marquardt import (
 )
 from jaxinv.joint.descent.matrix_free import LONG_LATENT, matrix_free_runs
 from jaxinv.joint.descent.race import Track, track
+from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.refill import Queue
 from jaxinv.model.decoder import Decoder
 
@@ -127,9 +128,8 @@ class Engine:
     ) -> Float[np.ndarray, " T"]:
         """||W (x - G(z))||_2^2 of each row at its latent, in blocks of the batch's own shape."""
         loss, size = np.empty(len(row)), len(self.observation)
-        for first in range(0, len(row), size):
-            some = np.arange(first, min(first + size, len(row)))
-            image = np.asarray(self.decoder(latent[np.resize(some, size)]))[: len(some)]
+        for some, padded in blocks(np.arange(len(row)), size):
+            image = np.asarray(self.decoder(latent[padded]))[: len(some)]
             weight, x = self.weight[row[some]], self.observation[row[some]]
             with np.errstate(over="ignore", invalid="ignore"):
                 loss[some] = (np.where(weight > 0, weight * (image - x), 0.0) ** 2).sum(-1)
@@ -168,9 +168,7 @@ class Engine:
     ) -> list[np.ndarray]:
         """What an ending makes of these latents, in blocks as large as the lanes."""
         parts = []
-        for first in range(0, len(row), self.lanes):
-            some = np.arange(first, min(first + self.lanes, len(row)))
-            padded = np.resize(some, self.lanes)
+        for some, padded in blocks(np.arange(len(row)), self.lanes):
             data = self.observation[row[padded]], self.weight[row[padded]], latent[padded]
             ended = ending(self.decoder, *(jnp.asarray(part) for part in data), self.box)
             parts.append([np.asarray(part)[: len(some)] for part in ended])

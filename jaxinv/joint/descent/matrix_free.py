@@ -26,6 +26,7 @@ from jaxinv.joint.descent.levenberg_marquardt import (
     Runs,
     Starts,
 )
+from jaxinv.linalg.blocks import blocks
 from jaxinv.model.decoder import Decoder
 
 LONG_LATENT = 512  # entries from which a step by conjugate gradients costs less than a Jacobian
@@ -55,10 +56,7 @@ def matrix_free_runs(
     total = len(starts.row)
     latent, loss = starts.latent.copy(), np.full(total, np.inf)
     steps, converged = np.zeros(total, np.int64), np.zeros(total, bool)
-    for first in range(0, total, lanes):
-        here = np.arange(first, min(first + lanes, total))
-        # One shape for every block: the last one repeats itself.
-        padded = np.resize(here, lanes)
+    for here, padded in blocks(np.arange(total), lanes):
         row = starts.row[padded]
         begin = np.clip(starts.latent[padded], box.low, box.high)
         parts = jnp.asarray(observation[row]), jnp.asarray(weight[row]), jnp.asarray(begin)

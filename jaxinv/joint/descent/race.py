@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from jaxinv.joint.descent.chords import cycle
 from jaxinv.joint.descent.levenberg_marquardt import FIRST_DAMPING, Box, Runs, harder
+from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.norms import row_norms
 from jaxinv.model.decoder import Decoder
 
@@ -96,9 +97,7 @@ class Track:
         latent = field.latent.reshape(-1, field.latent.shape[-1]).copy()
         loss, damping = field.loss.ravel().copy(), field.damping.ravel().copy()
         low, high = (jnp.asarray(side, jnp.float32) for side in self.box)
-        for first in range(0, len(which), self.lanes):
-            some = which[first : first + self.lanes]
-            padded = np.resize(some, self.lanes)
+        for some, padded in blocks(which, self.lanes):
             row = field.row[padded // count]
             runs = latent[padded], damping[padded], field.softness.ravel()[padded]
             parts = self.observation[row], self.weight[row], *runs

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import Centre, centre
+from jaxinv.linalg.blocks import blocks
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.layer import Layer
 
@@ -47,9 +48,7 @@ def peel_rows(
     rows, size = np.flatnonzero(which), min(BLOCK, len(x))
     inputs: dict[int, np.ndarray] = {}
     depth = np.zeros(len(x), np.int64)
-    for first in range(0, len(rows), size):
-        some = rows[first : first + size]
-        padded = np.resize(some, size)
+    for some, padded in blocks(rows, size):
         part = peel(generator, x[padded], entry_weight[padded])
         depth[some] = part.depth[: len(some)]
         for number, found in part.inputs.items():
