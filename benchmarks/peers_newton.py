@@ -19,7 +19,7 @@ STARTS, STEPS, TOLERANCE = 20, 100, 1e-8
 
 def by_optimistix(lanes: int, generator: jaxinv.Generator, x: np.ndarray) -> Iterator[Progress]:
     """Runs of `lanes` rows a call: a vmapped loop lasts as long as its slowest lane."""
-    solve = _solver()
+    solve = solver(TOLERANCE, TOLERANCE, STEPS)
     rng = np.random.default_rng(0)
     size = np.linalg.norm(x, axis=1)
     latent = np.full((len(x), generator.latent_size), np.nan)
@@ -39,13 +39,14 @@ def by_optimistix(lanes: int, generator: jaxinv.Generator, x: np.ndarray) -> Ite
 
 
 @cache
-def _solver() -> Any:
+def solver(relative: float, absolute: float, steps: int) -> Any:
+    """From a generator, starts (S, k) and observations (S, n) to latents (S, k), jitted."""
     import lineax
     import optimistix
 
     # The normal equations' Cholesky: several times faster here than its default, QR.
     method = optimistix.LevenbergMarquardt(
-        rtol=TOLERANCE, atol=TOLERANCE, linear_solver=lineax.Normal(lineax.Cholesky())
+        rtol=relative, atol=absolute, linear_solver=lineax.Normal(lineax.Cholesky())
     )
 
     def misfit(z: jax.Array, args: tuple[jaxinv.Generator, jax.Array]) -> jax.Array:
@@ -59,7 +60,7 @@ def _solver() -> Any:
             start,
             args=(generator, x),
             options={"jac": "fwd"},
-            max_steps=STEPS,
+            max_steps=steps,
             throw=False,
         ).value
 

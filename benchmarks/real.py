@@ -24,7 +24,6 @@ from benchmarks.real_rivals import Point, residual, rivals
 from benchmarks.record import RESULTS, machine, write
 
 EFFORTS = ("fast", "default", "thorough")
-OURS = tuple(f"auto, {effort}" for effort in EFFORTS)
 RESTARTS = (1, 8)
 # What is asked of each effort: by how much median and 95th percentile may be above the best known.
 ASKED = {"fast": (0.01, 0.05), "default": (0.001, 0.01)}
@@ -115,7 +114,7 @@ def draw(found: dict[str, Any], picture: Path) -> None:
             bold = name.startswith("auto")
             label = "auto" if bold else name.split(", 1 ")[0]
             style = {"color": "#0072B2", "marker": "o", "zorder": 3} if bold else {"marker": "."}
-            shown = label if not (bold and name != OURS[0]) else None
+            shown = None if bold and name != f"auto, {EFFORTS[0]}" else label
             axis.loglog(time_a_row, np.maximum(above, 1e-5), label=shown, lw=1, ms=4, **style)
         axis.set_title(f"{net}: {kind}")
     for axis in axes[-1]:

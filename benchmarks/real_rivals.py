@@ -17,6 +17,9 @@ import optax
 
 import jaxinv
 from benchmarks.convolutional_nets import module
+from benchmarks.peers_newton import solver
+from benchmarks.tune_peers import optimizer
+from jaxinv.linalg.blocks import blocks
 
 ADAM, DESCENT = (0.03, 0.1, 0.3), (1e-3, 1e-2)
 LENGTHS = (30, 100, 300, 1000)
@@ -65,21 +68,20 @@ def _misfit(generator: jaxinv.Generator, z: jax.Array, x: jax.Array) -> jax.Arra
 
 
 def by_optax(generator: jaxinv.Generator, adaptive: bool, rate: float, length: int) -> Run:
-    direction = optax.scale_by_adam() if adaptive else optax.identity()
+    chosen = optimizer("adam" if adaptive else "sgd", rate, length)
 
     @jax.jit
-    def descend(z: jax.Array, x: jax.Array, steps: int, rate: float) -> jax.Array:
-        def step(i: jax.Array, state: Any) -> Any:
-            z, moments = state
-            change, moments = direction.update(jax.grad(partial(_misfit, generator))(z, x), moments)
-            return z - rate * 0.5 * (1.0 + jnp.cos(jnp.pi * i / steps)) * change, moments
+    def descend(z: jax.Array, x: jax.Array) -> jax.Array:
+        def step(_: jax.Array, state: Any) -> Any:
+            z, memory = state
+            change, memory = chosen.update(jax.grad(partial(_misfit, generator))(z, x), memory)
+            return z + change, memory
 
-        last: jax.Array = jax.lax.fori_loop(0, steps, step, (z, direction.init(z)))[0]
+        last: jax.Array = jax.lax.fori_loop(0, length, step, (z, chosen.init(z)))[0]
         return last
 
     def run(x: np.ndarray, start: np.ndarray) -> np.ndarray:
-        parts = jnp.asarray(start, jnp.float32), jnp.asarray(x, jnp.float32)
-        return np.asarray(descend(*parts, length, rate))
+        return np.asarray(descend(jnp.asarray(start, jnp.float32), jnp.asarray(x, jnp.float32)))
 
     return run
 
@@ -132,33 +134,15 @@ def by_lbfgs(generator: jaxinv.Generator, length: int) -> Run:
 
 
 def by_optimistix(generator: jaxinv.Generator, length: int) -> Run:
-    import lineax
-    import optimistix
-
-    method = optimistix.LevenbergMarquardt(
-        rtol=1e-4, atol=1e-6, linear_solver=lineax.Normal(lineax.Cholesky())
-    )
-
-    def one(start: jax.Array, x: jax.Array) -> jax.Array:
-        return optimistix.least_squares(
-            lambda z, x: generator.value(z) - x,
-            method,
-            start,
-            args=x,
-            options={"jac": "fwd"},
-            max_steps=length,
-            throw=False,
-        ).value
-
-    batched = jax.jit(jax.vmap(one))
+    solve = solver(1e-4, 1e-6, length)
 
     def run(x: np.ndarray, start: np.ndarray) -> np.ndarray:
         latent = np.empty_like(start)
         with jax.enable_x64(True):
             # A vmapped loop lasts as long as its slowest lane.
-            for first in range(0, len(x), NEWTON_LANES):
-                some = np.resize(np.arange(first, min(first + NEWTON_LANES, len(x))), NEWTON_LANES)
-                latent[some] = np.asarray(batched(jnp.asarray(start[some]), jnp.asarray(x[some])))
+            for some, padded in blocks(np.arange(len(x)), NEWTON_LANES):
+                found = solve(generator, jnp.asarray(start[padded]), jnp.asarray(x[padded]))
+                latent[some] = np.asarray(found)[: len(some)]
         return latent
 
     return run

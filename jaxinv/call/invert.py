@@ -17,6 +17,7 @@ from jaxinv.call.request import (
 )
 from jaxinv.call.runners import runner
 from jaxinv.model.decoder import Decoder
+from jaxinv.model.layer import Layer
 from jaxinv.outcome.inversion import Inversion, concatenate, take_rows
 from jaxinv.settings import Method, resolve
 
@@ -146,14 +147,15 @@ def default_chunk(generator: Decoder, method: str | Method, memory: int = CHUNK_
     A search over all layers has its own lanes for its runs, and forms a matrix a row in single
     precision for the ReLU layers alone; more than LARGEST_SEARCH rows gain it nothing.
     """
-    k, layers = generator.latent_size, generator.layers
-    joint = runner(resolve(method)).to_minima
-    formed = [layer for layer in layers if layer.is_dense]
-    matrices = [
-        (layer.width_in**2 / 2 * (layer.activation.kind == "relu") if joint else layer.width_in**2)
-        + 4 * layer.width
-        for layer in formed
-    ]
+    k, joint = generator.latent_size, runner(resolve(method)).to_minima
+
+    def formed(layer: Layer) -> float:
+        if not joint:
+            return layer.width_in**2
+        return layer.width_in**2 / 2 if layer.activation.kind == "relu" else 0
+
+    dense = [layer for layer in generator.layers if layer.is_dense]
+    matrices = [formed(layer) + 4 * layer.width for layer in dense]
     widest = max(matrices, default=k**2 + 4 * generator.observation_size)
     most = LARGEST_SEARCH if joint else LARGEST_CHUNK
     return int(np.clip(memory // (3 * 8 * widest), 1, most))

@@ -16,7 +16,6 @@ So there a transposed convolution is one matrix product and moves of its operand
 one with few outputs; all others, and those on other devices, are XLA's.
 """
 
-from collections.abc import Sequence
 from itertools import product
 from math import prod
 
@@ -25,9 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxinv.linalg.convolve_by_xla import by_group, convolution_by_xla, transposed_by_xla
-
-Sizes = Sequence[int]
+from jaxinv.linalg.convolve_by_xla import Sizes, by_group, convolution_by_xla, transposed_by_xla
 
 
 def convolution(

@@ -72,13 +72,14 @@ def cycle(
     scaled = unit[:, :, None] * normal * unit[:, None, :]
     damped = damping_matrix(normal, unit)
     gradient = jnp.einsum("skn,sn->sk", weighted, residual, precision="highest")
+    identity = jnp.eye(normal.shape[-1], dtype=normal.dtype)
     start = Point(latent, (square * residual**2).sum(-1), gradient, damping)
 
     def step(_: Array, at: Point) -> Point:
         free = jnp.where(box.pressed(at.latent, at.gradient), 0.0, 1.0).astype(latent.dtype)
         added = at.damping[:, None] * damped
         inside = free[:, :, None] * scaled * free[:, None, :]
-        factor = cholesky.factor(inside + (added + (1.0 - free))[:, :, None] * _identity(normal))
+        factor = cholesky.factor(inside + (added + (1.0 - free))[:, :, None] * identity)
         delta = -free * unit * cholesky.solve(factor, unit * free * at.gradient)
         promised = (-at.gradient * delta + added * (delta / unit) ** 2).sum(-1)
         trial = jnp.clip(at.latent + delta, box.low, box.high).astype(latent.dtype)
@@ -96,7 +97,3 @@ def cycle(
     steps = max(LEAST_STEPS, decoder.latent_size // PUSHES_A_STEP)
     end: Point = jax.lax.fori_loop(0, steps, step, start)
     return end.latent, end.loss, end.damping, start.loss
-
-
-def _identity(normal: Float[Array, "S k k"]) -> Float[Array, "k k"]:
-    return jnp.eye(normal.shape[-1], dtype=normal.dtype)

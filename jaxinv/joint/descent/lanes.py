@@ -123,18 +123,6 @@ class Engine:
                 queue.store(done, now, ends)
         return ends
 
-    def losses(
-        self, row: Int[np.ndarray, " T"], latent: Float[np.ndarray, "T k"]
-    ) -> Float[np.ndarray, " T"]:
-        """||W (x - G(z))||_2^2 of each row at its latent, in blocks of the batch's own shape."""
-        loss, size = np.empty(len(row)), len(self.observation)
-        for some, padded in blocks(np.arange(len(row)), size):
-            image = np.asarray(self.decoder(latent[padded]))[: len(some)]
-            weight, x = self.weight[row[some]], self.observation[row[some]]
-            with np.errstate(over="ignore", invalid="ignore"):
-                loss[some] = (np.where(weight > 0, weight * (image - x), 0.0) ** 2).sum(-1)
-        return np.where(np.isfinite(loss), loss, np.inf)
-
     def closed(self, row: Int[np.ndarray, " T"], ends: Runs) -> Runs:
         """The runs with the last steps of their cells.
 

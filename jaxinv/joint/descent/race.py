@@ -105,7 +105,13 @@ class Track:
             latent[some], loss[some], damping[some] = (np.asarray(p)[: len(some)] for p in end[:3])
         # A run that has left the finite numbers is behind all others.
         loss = np.where(np.isfinite(loss), loss, np.inf)
-        return field.with_points(latent, loss, damping)
+        shape = field.loss.shape
+        return replace(
+            field,
+            latent=latent.reshape(field.latent.shape),
+            loss=loss.reshape(shape),
+            damping=damping.reshape(shape),
+        )
 
 
 @dataclass(frozen=True)
@@ -131,14 +137,6 @@ class _Field:
         soft = np.broadcast_to(softness.astype(single), shape)
         return cls(row, start.astype(single), loss, damping, soft)
 
-    def with_points(self, latent: np.ndarray, loss: np.ndarray, damping: np.ndarray) -> "_Field":
-        """The same runs where they are now."""
-        shape = self.loss.shape
-        latent = latent.reshape(self.latent.shape)
-        return replace(
-            self, latent=latent, loss=loss.reshape(shape), damping=damping.reshape(shape)
-        )
-
     def hardened(self) -> "_Field":
         """The same runs on harder nets, of which neither loss nor damping is known yet."""
         soft = self.softness > 0
@@ -153,11 +151,9 @@ class _Field:
         """The `keep` lowest of each row, the lowest first."""
         order = np.argsort(self.loss, axis=1, kind="stable")[:, :keep]
 
-        def kept(part: np.ndarray) -> np.ndarray:
-            return np.take_along_axis(part, order, axis=1)
-
-        latent = np.take_along_axis(self.latent, order[:, :, None], axis=1)
-        return _Field(self.row, latent, *map(kept, (self.loss, self.damping, self.softness)))
+        first = np.arange(len(order))[:, None]
+        parts = self.latent, self.loss, self.damping, self.softness
+        return _Field(self.row, *(part[first, order] for part in parts))
 
     def halved(self) -> "_Field":
         """The better half."""

@@ -79,11 +79,12 @@ def with_runs(
     false where the runs began at what others had found, and so confirm nothing.
     """
     turn = _turns(owner)
+    turns = int(turn.max(initial=-1)) + 1
     if independent:
-        ended = np.full((len(minima.loss), int(turn.max(initial=-1)) + 1), np.inf)
+        ended = np.full((len(minima.loss), turns), np.inf)
         ended[owner, turn] = runs.loss
         tally = replace(tally, losses=np.concatenate([tally.losses, ended], axis=1))
-    for number in range(int(turn.max(initial=-1)) + 1):
+    for number in range(turns):
         now = np.flatnonzero(turn == number)
         some = Runs(*(part[now] for part in runs))
         minima, tally = _one_each(minima, tally, owner[now], some, start[now], independent)
@@ -173,6 +174,18 @@ def settled_at(
         peeled=np.where(done, depth, tally.peeled),
     )
     return found, counted
+
+
+def ended_at(minima: Minima, rows: Int[np.ndarray, " T"], runs: Runs) -> Minima:
+    """The lowest minima where runs ended that had begun there, one of each of these rows."""
+    lower = runs.loss <= minima.loss[rows]
+    better = rows[lower]
+    return replace(
+        minima,
+        latent=_put(minima.latent, better, runs.latent[lower]),
+        loss=_put(minima.loss, better, runs.loss[lower]),
+        converged=_put(minima.converged, rows, minima.converged[rows] | runs.converged),
+    )
 
 
 def _put(values: np.ndarray, where: Int[np.ndarray, " T"], new: np.ndarray) -> np.ndarray:

@@ -19,8 +19,8 @@ from jaxinv.model.decoder import Decoder
 from jaxinv.model.layer import Layer
 
 ROUNDING = 1e-9  # of max|x|: entries this small count as zero whatever the noise
-RESEMBLING = 0.2  # relative misfit
-ITERATIONS = 30
+# Relative misfit up to which a last layer makes something like x, and the steps to find out.
+RESEMBLING, ITERATIONS = 0.2, 30
 BLOCK = 32  # rows peeled together
 FLOOR = 1e-7  # of the largest pre-activation: an error of this size does no harm to a start
 

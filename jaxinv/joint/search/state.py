@@ -9,7 +9,7 @@ from jaxinv.joint.descent.lanes import Engine
 from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.problem import Problem
 from jaxinv.joint.search.facts import ROUNDED, Facts, facts
-from jaxinv.joint.search.minima import Minima, Tally, no_minima, settled_at, with_runs
+from jaxinv.joint.search.minima import Minima, Tally, ended_at, no_minima, settled_at, with_runs
 from jaxinv.joint.search.stopping import chance_of_lower
 from jaxinv.outcome.search_report import Start
 
@@ -25,8 +25,7 @@ class Search:
 
     agreement: independent runs that must end in a minimum before noise is taken to explain it.
     bound: on the chance that another run lowers the residual by 1%, below which none is made.
-    imagelike: whether the lowest minimum's misfit resembles images (`resemblance`), where runs
-    agree on it.
+    imagelike: whether the lowest minimum's misfit resembles images (`resemblance`).
     """
 
     facts: Facts
@@ -102,11 +101,6 @@ class Search:
         return self.unexplained & ~self.confirmed & ~self.searched
 
     @property
-    def in_question(self) -> Bool[np.ndarray, " B"]:
-        """Rows that agreement would settle."""
-        return self.unexplained & self.agreed
-
-    @property
     def near(self) -> Bool[np.ndarray, " B"]:
         """Open rows whose lowest minimum almost fits."""
         return self.open & self.rough
@@ -137,25 +131,16 @@ def kept(search: Search, starts: Starts, runs: Runs, start: Start) -> Search:
 
 def with_dropped(search: Search, rows: Int[np.ndarray, " R"], number: int, start: Start) -> Search:
     """Count the runs of these rows that fell behind in a race: so many each."""
-    tally = search.tally
-    if start in LED_BY_OTHERS:
-        carried_on = tally.carried_on.copy()
-        carried_on[rows] += number
-        return replace(search, tally=replace(tally, carried_on=carried_on))
-    made = tally.made.copy()
-    made[rows] += number
-    return replace(search, tally=replace(tally, made=made))
+    tally, led = search.tally, start in LED_BY_OTHERS
+    dropped = np.zeros(len(tally.made), np.int64)
+    dropped[rows] = number
+    made, carried_on = tally.made + dropped * (not led), tally.carried_on + dropped * led
+    return replace(search, tally=replace(tally, made=made, carried_on=carried_on))
 
 
 def with_ends(search: Search, rows: Int[np.ndarray, " T"], runs: Runs) -> Search:
     """The lowest minima of these rows, where runs that had begun there ended."""
-    before = search.minima
-    lower = runs.loss <= before.loss[rows]
-    latent, loss, converged = before.latent.copy(), before.loss.copy(), before.converged.copy()
-    latent[rows[lower]], loss[rows[lower]] = runs.latent[lower], runs.loss[lower]
-    converged[rows] |= runs.converged
-    minima = replace(before, latent=latent, loss=loss, converged=converged)
-    return replace(search, minima=minima)
+    return replace(search, minima=ended_at(search.minima, rows, runs))
 
 
 def settled(problem: Problem, search: Search, latent: Float[np.ndarray, "B k"]) -> Search:

@@ -1,8 +1,8 @@
 """Waves of runs: how many of which kind, and how those of one wave are made.
 
-The runs of a wave race in single precision, half of a ReLU net's softened at first; where a last
-sigmoid or tanh hides the pre-activation of what is no dense net, some begin there. What almost fits
-is carried on in double precision.
+The runs of a wave race in single precision, every other one softened at first where a ReLU net's
+lowest minimum almost fits; where a last sigmoid or tanh hides the pre-activation of what is no
+dense net, some begin there. What almost fits is carried on in double precision.
 """
 
 from collections.abc import Iterator
