@@ -63,7 +63,7 @@ def test_a_race_keeps_a_quarter_and_none_is_worse_than_where_it_began(starts):
     start = rng.standard_normal((5, starts, 6))
     with jax.enable_x64(True):
         run = track(NET, x, np.ones_like(x), ANYWHERE, 16)
-        owner, runs = run.race(np.arange(5), start, np.zeros(starts))
+        owner, _, runs = run.race(np.arange(5), start, np.zeros(starts))
     kept = starts if starts < 4 else starts // 4
     assert owner.tolist() == np.repeat(np.arange(5), kept).tolist()
     misfit = ((np.asarray(NET(runs.latent)) - x[owner]) ** 2).sum(1)
@@ -79,11 +79,11 @@ def test_rows_of_a_race_do_not_see_each_other():
     spoiled = x.copy()
     spoiled[3], spoiled[7] = np.nan, 1e300
     with jax.enable_x64(True):
-        one = track(NET, x, np.ones_like(x), ANYWHERE, 16).race(np.arange(12), start, soft)[1]
+        one = track(NET, x, np.ones_like(x), ANYWHERE, 16).race(np.arange(12), start, soft)[2]
         other = track(NET, spoiled, np.ones_like(x), ANYWHERE, 16)
-        both = other.race(np.arange(12), start, soft)[1]
+        both = other.race(np.arange(12), start, soft)[2]
         order = np.array([5, 2, 11, 0])
-        some = other.race(order, start[order], soft)[1]
+        some = other.race(order, start[order], soft)[2]
     whole = np.setdiff1d(np.arange(12), [3, 7])
     np.testing.assert_array_equal(one.latent[whole], both.latent[whole])
     np.testing.assert_array_equal(one.latent[order], some.latent)

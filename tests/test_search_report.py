@@ -24,12 +24,12 @@ def test_rows_that_layers_determine_need_no_run():
 
 
 def test_a_last_layer_that_contracts_is_not_peeled():
-    generator, _, x = planted((8, 40, 32))
+    generator, _, x = planted((12, 40, 20))
     found = jaxinv.invert(generator, x)
     search = found.search
     assert not np.asarray(search.peeled).any()
     starts = set(np.asarray(search.start).tolist())
-    assert starts <= {Start.RANDOM, Start.SOFTENED, Start.NEARBY}
+    assert Start.SOFTENED in starts and starts <= {Start.RANDOM, Start.SOFTENED, Start.NEARBY}
     reproduced = np.asarray(search.ending) == Ending.REPRODUCED
     small = np.asarray(found.residual) <= 1e-6 * np.linalg.norm(x, axis=-1)
     assert reproduced.tolist() == small.tolist() and reproduced.sum() >= 7
@@ -52,10 +52,10 @@ def test_what_is_not_reproduced_ends_by_agreement_or_with_its_budget():
     assert np.asarray(agreed.ending).tolist() == [Ending.AGREED] * 8
     assert (np.asarray(agreed.agreeing) >= 2).all()
     # Positive and far from all that the net makes: no noise explains it.
-    far = jaxinv.invert(generator, rng.uniform(0.5, 1.5, x.shape), jaxinv.Auto(runs=5)).search
-    assert set(np.asarray(far.ending).tolist()) <= {Ending.BUDGET_SPENT, Ending.SEARCHED}
-    spent = np.asarray(far.ending) == Ending.BUDGET_SPENT
-    assert spent.any() and (np.asarray(far.runs)[spent] == 5).all()
+    never = jaxinv.Auto(runs=5, chance=0.0)
+    far = jaxinv.invert(generator, rng.uniform(0.5, 1.5, x.shape), never).search
+    assert np.asarray(far.ending).tolist() == [Ending.BUDGET_SPENT] * 8
+    assert np.asarray(far.runs).tolist() == [5] * 8
 
 
 def test_reports_follow_rows_through_chunks_and_single_observations():

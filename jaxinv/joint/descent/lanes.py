@@ -71,10 +71,10 @@ class Engine:
         row: Int[np.ndarray, " R"],
         start: Float[np.ndarray, "R s k"],
         softness: Float[np.ndarray, " s"],
-    ) -> tuple[Int[np.ndarray, " T"], Runs]:
-        """The runs that reach the end of a race between each row's starts, and whose they are."""
-        owner, runs = self.track.race(row, start, softness)
-        return owner, self.chorded(owner, runs)
+    ) -> tuple[Int[np.ndarray, " T"], Float[np.ndarray, " T"], Runs]:
+        """What `Track.race` gives, the runs with the last steps that `chorded` takes."""
+        owner, began, runs = self.track.race(row, start, softness)
+        return owner, began, self.chorded(owner, runs)
 
     @cached_property
     def track(self) -> Track:

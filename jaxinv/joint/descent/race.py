@@ -45,8 +45,10 @@ class Track:
         row: Int[np.ndarray, " R"],
         start: Float[np.ndarray, "R s k"],
         softness: Float[np.ndarray, " s"],
-    ) -> tuple[Int[np.ndarray, " T"], Runs]:
-        """The runs that reach the end, those of a row the lowest first, and whose they are.
+    ) -> tuple[Int[np.ndarray, " T"], Float[np.ndarray, " T"], Runs]:
+        """Whose the runs are that reach the end, from which softness they came, and the runs.
+
+        Those of a row the lowest first.
 
         softness: slope that the ReLUs' dead sides have in each of a row's runs at first.
         """
@@ -60,14 +62,14 @@ class Track:
                 field = field.halved()
         field = self._ended(field, ROUNDED)
         field = field.ordered(field.loss.shape[1])
-        owner = np.repeat(row, field.loss.shape[1])
+        owner, began = np.repeat(row, field.loss.shape[1]), softness[field.number].ravel()
         with np.errstate(over="ignore", invalid="ignore"):
             loss = field.loss.ravel() * self.size[owner] ** 2
         # Infinity times nothing: too large an observation for a loss.
         loss = np.where(np.isnan(loss), np.inf, loss)
         latent = field.latent.reshape(loss.size, -1).astype(np.float64)
         nothing = np.zeros(loss.size, np.int64)
-        return owner, Runs(latent, loss, nothing, nothing.astype(bool))
+        return owner, began, Runs(latent, loss, nothing, nothing.astype(bool))
 
     def ends(
         self, row: Int[np.ndarray, " R"], start: Float[np.ndarray, "R s k"]
@@ -116,13 +118,18 @@ class Track:
 
 @dataclass(frozen=True)
 class _Field:
-    """The runs still in the race: row (R,), latent (R, s, k), loss, damping, softness (R, s)."""
+    """The runs still in the race.
+
+    row: (R,). latent: (R, s, k). loss, damping, softness, number: (R, s), the last their places at
+    the start.
+    """
 
     row: Int[np.ndarray, " R"]
     latent: Float[np.ndarray, "R s k"]
     loss: Float[np.ndarray, "R s"]
     damping: Float[np.ndarray, "R s"]
     softness: Float[np.ndarray, "R s"]
+    number: Int[np.ndarray, "R s"]
 
     @classmethod
     def at(
@@ -135,7 +142,8 @@ class _Field:
         shape, single = start.shape[:2], np.float32
         loss, damping = np.full(shape, np.inf, single), np.full(shape, FIRST_DAMPING, single)
         soft = np.broadcast_to(softness.astype(single), shape)
-        return cls(row, start.astype(single), loss, damping, soft)
+        number = np.broadcast_to(np.arange(shape[1]), shape)
+        return cls(row, start.astype(single), loss, damping, soft, number)
 
     def hardened(self) -> "_Field":
         """The same runs on harder nets, of which neither loss nor damping is known yet."""
@@ -150,9 +158,8 @@ class _Field:
     def ordered(self, keep: int) -> "_Field":
         """The `keep` lowest of each row, the lowest first."""
         order = np.argsort(self.loss, axis=1, kind="stable")[:, :keep]
-
         first = np.arange(len(order))[:, None]
-        parts = self.latent, self.loss, self.damping, self.softness
+        parts = self.latent, self.loss, self.damping, self.softness, self.number
         return _Field(self.row, *(part[first, order] for part in parts))
 
     def halved(self) -> "_Field":

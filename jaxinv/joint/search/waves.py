@@ -96,8 +96,7 @@ class WaveMaker:
         if self.engine.matrix_free:
             starts = every_start(rows, points, softness)
             return learnt(search, starts, self.engine, start)
-        owner, runs = self.engine.raced(rows, points, softness)
-        starts = Starts(owner, runs.latent, np.zeros(len(owner)))
+        owner, began, runs = self.engine.raced(rows, points, softness)
         relative = runs.loss / search.facts.size[owner] ** 2
         near = (relative <= ROUGH**2) & ~runs.converged
         # Behind a squashing output a run may crawl on for long, and look as if it had ended.
@@ -105,10 +104,11 @@ class WaveMaker:
         near |= (relative <= polished**2) & (relative > ROUNDED**2)
         near &= runs.loss <= LOWER_THAN * search.minima.loss[owner]
         if near.any():
-            carried = self._carried_on(Starts(*(part[near] for part in starts)))
+            hard = np.zeros(near.sum())
+            carried = self._carried_on(Starts(owner[near], runs.latent[near], hard))
             for whole, part in zip(runs, carried, strict=True):
                 whole[near] = part
-        search = kept(search, starts, runs, start)
+        search = kept(search, Starts(owner, runs.latent, began), runs, start)
         return with_dropped(search, rows, points.shape[1] - len(owner) // len(rows), start)
 
     def _carried_on(self, starts: Starts) -> Runs:
