@@ -19,9 +19,9 @@ class Plan(NamedTuple):
 
 
 PLANS: dict[Effort, Plan] = {
-    "fast": Plan(runs=4, nearby=0, chance=0.25),
-    "default": Plan(runs=64, nearby=128, chance=0.05),
-    "thorough": Plan(runs=256, nearby=128, chance=0.02),
+    "fast": Plan(runs=8, nearby=0, chance=0.12),
+    "default": Plan(runs=64, nearby=128, chance=0.03),
+    "thorough": Plan(runs=256, nearby=128, chance=0.01),
 }
 REFINEMENTS: tuple[str, ...] = get_args(Refinement)
 

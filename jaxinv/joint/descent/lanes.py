@@ -30,7 +30,8 @@ SHARE_OF_DEVICE = 4
 MOST_LANES = 1024
 # On a CPU more lanes only leave the cache; a convolution's columns fill it with fewer.
 MOST_ON_CPU, MOST_CONVOLVED_ON_CPU = 16, 8
-# Times as many race, as far as these bytes hold their Jacobians: most of their steps need none.
+# Times as many race, as far as these bytes hold their Jacobians: most of their steps need none. No
+# more than half a batch, or the last waves, which are for few rows, compute mostly idle lanes.
 MOST_RACING, RACING_BYTES = 4, 1 << 25
 CLOSINGS = 4  # Jacobians in single precision with which a run is closed, at most
 CLOSED = 1e-4  # of the loss, by a closing: where a run has ended in its minimum
@@ -81,7 +82,8 @@ class Engine:
         """The same problem in single precision."""
         data = self.observation, self.weight, self.box
         one = 4 * self.decoder.latent_size * self.decoder.scratch
-        more = int(np.clip(RACING_BYTES // (self.lanes * one), 1, MOST_RACING))
+        half = len(self.observation) // (2 * self.lanes)
+        more = int(np.clip(min(RACING_BYTES // (self.lanes * one), half), 1, MOST_RACING))
         return track(self.decoder, *data, more * self.lanes)
 
     @property

@@ -93,7 +93,7 @@ class Search:
         """
         few = self.tally.made < MANY_RUNS
         undecided = self.facts.noisy & ~self.imagelike & few
-        unlikely = chance_of_lower(self.tally.losses) <= self.bound
+        unlikely = chance_of_lower(self.tally.losses, self.tally.made) <= self.bound
         return unlikely & ~undecided & ~self.rough
 
     @property
