@@ -66,8 +66,13 @@ def test_exact_labels_rows_by_the_rank_of_their_active_rows():
     )
     assert 20 < identifiable.sum() < 180
     found = jaxinv.invert(generator, x, "exact")
-    expected = np.where(identifiable, Status.SOLVED, Status.UNDERDETERMINED)
+    # One of many is named only where it is a preimage.
+    misfit = np.maximum(np.maximum(np.asarray(found.latent) @ first.T, 0) @ second.T, 0) - x
+    preimage = np.linalg.norm(misfit, axis=1) <= 1e-6 * np.linalg.norm(x, axis=1)
+    others = np.where(preimage, Status.UNDERDETERMINED, Status.INEXACT)
+    expected = np.where(identifiable, Status.SOLVED, others)
     np.testing.assert_array_equal(np.asarray(found.status), expected)
+    assert preimage[~identifiable].mean() > 0.7
     assert recovery_error(found.latent, latent)[identifiable].max() < 1e-9
     assert (np.asarray(found.undetermined) > 0).tolist() == (~identifiable).tolist()
 

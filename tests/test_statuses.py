@@ -12,6 +12,7 @@ SUM = jaxinv.Generator.from_layers([([[1.0, 1.0]], None, "identity")])
 STEEP = jaxinv.Generator.from_layers(
     [(np.random.default_rng(0).standard_normal((12, 3)) * [1e-150, 1.0, 1e150], None, "identity")]
 )
+LEVEL = jaxinv.Generator.from_layers([(np.ones((30, 1)), None, "identity")])
 POOL = jaxinv.ClarabelPool(threads=1)
 TOO_SMALL = jaxinv.LinfLP(schedule="fixed", initial_tolerance=1e-5, solver=POOL)
 
@@ -22,8 +23,10 @@ EARNED = {
     Status.TOLERANCE_EXHAUSTED: (NET, TOO_SMALL, {"noise": 0.1}),
     Status.STEP_LIMIT: (NET, jaxinv.LevenbergMarquardt(restarts=1, steps=1), {}),
     Status.BAD_INPUT: (NET, "exact", {"noise": np.nan}),
+    Status.CLOSEST: (LEVEL, "auto", {"checked": 1.0}),
     Status.SOLVER_FAILED: (STEEP, jaxinv.LinfLP(solver=POOL), {"noise": 0.1}),
 }
+EXPLAINED = (Status.SOLVED, Status.UNDERDETERMINED)
 
 
 @pytest.mark.parametrize("status", Status)
@@ -32,10 +35,13 @@ def test_every_status_is_earned_by_a_row(status):
     rng = np.random.default_rng(1)
     x = np.array(generator(rng.standard_normal((4, generator.latent_size))))
     x += damage.get("noise", 0.0) * np.abs(x).max() * rng.standard_normal(x.shape)
+    x += damage.get("checked", 0.0) * (-1.0) ** np.arange(x.shape[1])  # no noise is so regular
     found = jaxinv.invert(generator, x, method)
     assert found.counts() == {status: 4}
     assert np.isfinite(found.latent).all(-1).tolist() == [status.has_latent] * 4
     assert np.isfinite(found.residual).tolist() == [status.has_latent] * 4
+    assert np.asarray(found.ok).tolist() == [status.ok] * 4
+    assert np.asarray(found.explained).tolist() == [status in EXPLAINED] * 4
 
 
 def test_an_answer_whose_residual_overflows_is_none():

@@ -149,11 +149,11 @@ def test_what_the_slopes_do_not_determine_is_not_called_determined():
     saturated = jaxinv.Generator.from_layers([(np.eye(2), None, "sigmoid")])
     flat = jaxinv.Generator.from_layers(
         [
-            (np.eye(2), None, "leaky_relu:0.000000000001"),
+            (np.eye(2), None, "leaky_relu:0.00000000000001"),
             ([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], None, "relu"),
         ]
     )
-    for generator, z in ((saturated, [[0.5, 25.0], [0.5, 30.0]]), (flat, [[-1.0, 2.0]])):
+    for generator, z in ((saturated, [[0.5, 32.5], [0.5, 34.0]]), (flat, [[-1.0, 2.0]])):
         found = jaxinv.invert(generator, np.array(generator(np.array(z))))
         rank = np.asarray(jaxinv.identifiability(generator, found.latent).rank)
         np.testing.assert_array_equal(found.undetermined, generator.latent_size - rank)

@@ -5,16 +5,16 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from jaxinv.call.precision import Rounding, entry_rounding
 from jaxinv.call.request import Data, Request
 from jaxinv.call.runners import runner
 from jaxinv.joint.answer import refined
 from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.joint.endings.robust import robust_ending
 from jaxinv.joint.finish import Provisional, finished
-from jaxinv.joint.problem import Problem
-from jaxinv.linalg.norms import row_norms
+from jaxinv.joint.problem import Problem, explained_size, reproduced
 from jaxinv.outcome.inversion import Inversion, take_rows
 from jaxinv.settings import Auto, LevenbergMarquardt
 
@@ -26,7 +26,7 @@ def invert_chunk(
     first_row: int,
 ) -> Inversion:
     """One chunk, padded to `size` rows; padding is never live and costs no linear program."""
-    rows, entry_weight, start = data
+    rows, entry_weight, start, rounding = data
     padding = ((0, size - len(rows)), (0, 0))
     seen = np.where(entry_weight > 0, rows, 0.0)
     live = np.asarray(np.isfinite(seen).all(-1) & (entry_weight > 0).any(-1))
@@ -36,14 +36,16 @@ def invert_chunk(
     with jax.enable_x64(True):
         padded_live = np.pad(live, padding[0])
         row_ids = first_row + np.arange(len(x))
-        problem = joint_problem(request, x, weight, padded_live, row_ids)
+        problem = joint_problem(request, x, weight, padded_live, row_ids, rounding)
         if start is not None:
             problem = replace(problem, start=np.pad(start, (*padding, (0, 0))))
         found = runner(request.method).run(problem, request.method, request)
         found = _refined(request, problem, found)
         credible: Float[np.ndarray, " B"] | float = np.inf
         if request.noise is not None:
-            credible = noise_limit(request.noise, (weight > 0).sum(-1))
+            # What is reproduced up to rounding is no less so where the noise is said to be nothing.
+            credible = noise_limit(request.noise * (weight > 0))
+            credible = np.maximum(credible, reproduced(problem, Auto.tolerance))
         return take_rows(finished(problem, found, credible), slice(0, len(rows)))
 
 
@@ -57,7 +59,12 @@ def _refined(request: Request, problem: Problem, found: Provisional) -> Provisio
 
 
 def joint_problem(
-    request: Request, x: np.ndarray, weight: np.ndarray, live: np.ndarray, row_ids: np.ndarray
+    request: Request,
+    x: np.ndarray,
+    weight: np.ndarray,
+    live: np.ndarray,
+    row_ids: np.ndarray,
+    rounding: Rounding,
 ) -> Problem:
     """The chunk as every method is given it; its limit is for those that fit all layers."""
     method, tolerance = request.method, Auto.tolerance
@@ -65,16 +72,25 @@ def joint_problem(
         tolerance = method.tolerance
         # These weights say how entries compare: a power of two in common changes no digit.
         weight = np.ldexp(weight, -np.frexp(weight.max(-1, keepdims=True, initial=0.0))[1])
+    box = Box(*(jnp.asarray(side) for side in request.latent_bounds))
+    size = explained_size(request.generator, x, weight, box)
+    error = entry_rounding(rounding, x, weight)
     with np.errstate(over="ignore"):
-        limit = (tolerance * row_norms(weight * x)) ** 2
+        limit = (tolerance * size) ** 2
+        limit = np.maximum(limit, noise_limit(weight * error) ** 2)
         if request.noise is not None:
-            square = weight**2
-            spread = square.sum(-1) + 3.0 * np.sqrt(2.0 * (square**2).sum(-1))
-            limit = np.maximum(limit, request.noise**2 * spread)
-    low, high = (jnp.asarray(side) for side in request.latent_bounds)
-    return Problem(request.generator, x, weight, live, limit, Box(low, high), request.seed, row_ids)
+            limit = np.maximum(limit, noise_limit(request.noise * weight) ** 2)
+    return Problem(
+        request.generator, x, weight, live, limit, size, error, box, request.seed, row_ids
+    )
 
 
-def noise_limit(noise: float, observed: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
-    """Largest credible ||e||_2 of m entries of deviation noise: noise sqrt(m + 3 sqrt(2 m))."""
-    return noise * np.sqrt(observed + 3.0 * np.sqrt(2.0 * observed))
+def noise_limit(deviation: Float[np.ndarray, "B n"]) -> Float[np.ndarray, " B"]:
+    """Largest credible ||e||_2 of entries of deviations s_j: three deviations of ||e||_2^2 above.
+
+    sqrt(sum_j s_j^2 + 3 sqrt(2 sum_j s_j^4)).
+    """
+    largest = deviation.max(-1, initial=0.0)
+    scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+    square = (deviation / scale[:, None]) ** 2
+    return scale * np.sqrt(square.sum(-1) + 3.0 * np.sqrt(2.0 * (square**2).sum(-1)))

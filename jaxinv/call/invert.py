@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxinv.call.in_flight import Devices, Piece, chosen_devices, in_flight
+from jaxinv.call.precision import rounding_of
 from jaxinv.call.request import (
     Options,
     check_entries,
@@ -40,6 +41,7 @@ def invert(
     chunk: int | None = None,
     devices: Devices = None,
     start: Any = None,
+    precision: str | float | None = None,
 ) -> Inversion:
     """Find latents z with G(z) close to each observation x = G(z) + e.
 
@@ -57,6 +59,9 @@ def invert(
     share of the rows. start: latents (k,), (B, k) or (B, s, k) to begin at, an encoder's say, for
     "auto", which searches on where they do not suffice, and for "lm" and "gd", which take them for
     their random points; one that is not finite is left out, one outside latent_bounds is clipped.
+    precision: in which the observations are known, where it is not the dtype that arrives: a
+    dtype's name, "uint8" for bytes scaled to [0, 1], or the step between two values; what such a
+    rounding leaves of a misfit counts as reproduced.
 
     A row that cannot be inverted becomes NaN with a status and changes no other row. Raises
     ValueError where an argument's shape or type does not fit.
@@ -73,8 +78,11 @@ def invert(
     if x.ndim not in (1, 2):
         raise ValueError(f"observations have shape {x.shape}; expected (n,) or (B, n)")
     rows = np.atleast_2d(x)
-    options = Options(mask, weights, latent_bounds, operator, noise, refine, seed, chunk, start)
-    request, data = checked(generator, rows, method, options)
+    options = Options(
+        mask, weights, latent_bounds, operator, noise, refine, seed, chunk, start, precision
+    )
+    rounding = rounding_of(observations, precision)
+    request, data = checked(generator, rows, method, options, rounding)
     share = -(-len(rows) // len(chosen_devices(devices)))
     size = min(chunk or default_chunk(generator, request.method), max(share, 1))
     starts = range(0, max(len(rows), 1), size)
@@ -98,6 +106,7 @@ def invert_stream(
     chunk: int | None = None,
     devices: Devices = None,
     start: Any = None,
+    precision: str | float | None = None,
 ) -> Iterator[Inversion]:
     """Yield one `Inversion` a chunk of observations (B_i, n), in order and in bounded memory.
 
@@ -114,7 +123,9 @@ def invert_stream(
     [3, 3]
     """
 
-    options = Options(mask, weights, latent_bounds, operator, noise, refine, seed, chunk, start)
+    options = Options(
+        mask, weights, latent_bounds, operator, noise, refine, seed, chunk, start, precision
+    )
 
     def pieces() -> Iterator[Piece]:
         # Checked with the first chunk, which says how many entries an observation has: the
@@ -136,7 +147,8 @@ def invert_stream(
             own = options
             if isinstance(start, Iterator):
                 own = replace(options, start=next(start, None))
-            yield Piece(request, data_of(request, rows, own), size)
+            rounding = rounding_of(observations, precision)
+            yield Piece(request, data_of(request, rows, own, rounding), size)
 
     yield from in_flight(pieces(), devices)
 

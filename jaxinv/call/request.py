@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxinv.call.precision import Rounding
 from jaxinv.layerwise.sweep import LatentBounds
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import undone_by_layers
@@ -48,37 +49,43 @@ class Options:
     seed: int = 0
     chunk: int | None = None
     start: Any = None
+    precision: Any = None
 
 
 class Data(NamedTuple):
     """Observations as they are asked about.
 
     rows: as they came. weight: of every entry, 0 where masked. start: the caller's starting points,
-    None where there are none, NaN where one is left out.
+    None where there are none, NaN where one is left out. rounding: of the numbers that arrived.
     """
 
     rows: Float[np.ndarray, "B n"]
     weight: Float[np.ndarray, "B n"]
     start: Float[np.ndarray, "B s k"] | None
+    rounding: Rounding
 
     def some(self, which: slice) -> "Data":
         """A few of the rows."""
         start = None if self.start is None else self.start[which]
-        return Data(self.rows[which], self.weight[which], start)
+        return self._replace(rows=self.rows[which], weight=self.weight[which], start=start)
 
 
 def checked(
-    generator: Decoder, rows: np.ndarray, method: str | Method, options: Options
+    generator: Decoder,
+    rows: np.ndarray,
+    method: str | Method,
+    options: Options,
+    rounding: Rounding,
 ) -> tuple[Request, Data]:
     """Check every argument at the door."""
     request = requested(generator, rows.shape[1], method, options)
-    return request, data_of(request, rows, options)
+    return request, data_of(request, rows, options, rounding)
 
 
-def data_of(request: Request, rows: np.ndarray, options: Options) -> Data:
+def data_of(request: Request, rows: np.ndarray, options: Options, rounding: Rounding) -> Data:
     """Observations with what the options say of each."""
     weight = entry_weights(rows.shape, options)
-    return Data(rows, weight, _given_starts(request, len(rows), options.start))
+    return Data(rows, weight, _given_starts(request, len(rows), options.start), rounding)
 
 
 def requested(generator: Decoder, entries: int, method: str | Method, options: Options) -> Request:

@@ -6,13 +6,14 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from jaxinv.call.request import Request
-from jaxinv.joint.answer import answer
+from jaxinv.joint.answer import answer, refined
 from jaxinv.joint.descent.gradient_descent import descended
 from jaxinv.joint.endings.preimage import chosen_preimage
-from jaxinv.joint.finish import Provisional
-from jaxinv.joint.problem import Problem
+from jaxinv.joint.finish import BY_RANK, Provisional
+from jaxinv.joint.problem import Problem, reproduced
 from jaxinv.joint.search.portfolio import portfolio, restarts
 from jaxinv.layerwise.sweep import sweep
 from jaxinv.linalg.norms import row_norms
@@ -27,6 +28,8 @@ from jaxinv.settings import (
     Method,
     RelaxedLP,
 )
+
+COARSE = 1e-12  # rounding of the observation, relative to it: more than double precision's
 
 
 @dataclass(frozen=True)
@@ -44,24 +47,63 @@ class Runner:
 def _layer_by_layer(problem: Problem, method: Any, request: Request) -> Provisional:
     x, weight = jnp.asarray(problem.observation), problem.weight
     assert isinstance(problem.generator, Generator), "the door lets nothing else through"
-    swept = sweep(problem.generator, x, weight, problem.live, method, request.latent_bounds)
+    rounding = row_norms(problem.rounding) / np.sqrt(np.maximum((weight > 0).sum(-1), 1))
+    swept = sweep(
+        problem.generator, x, weight, problem.live, method, request.latent_bounds, rounding
+    )
     latent = np.asarray(swept.latent)
     return Provisional(latent, swept.status, swept.undetermined, layers=swept.layers)
 
 
 def _exact(problem: Problem, method: Exact, request: Request) -> Provisional:
     found = _layer_by_layer(problem, method, request)
-    size = row_norms(problem.observation * (problem.weight > 0))
-    return replace(found, largest_residual=method.tolerance * size)
+    # What the layers call unique, the Jacobian must call so as well.
+    undetermined = np.where(found.undetermined == 0, BY_RANK, found.undetermined)
+    limit = reproduced(problem, method.tolerance)
+    found = _carried_on(problem, found, limit)
+    return replace(
+        found,
+        undetermined=undetermined,
+        largest_residual=limit,
+        largest_error=method.largest_error,
+    )
+
+
+def _carried_on(
+    problem: Problem, found: Provisional, limit: Float[np.ndarray, " B"]
+) -> Provisional:
+    """The answers that are none yet, over all layers at once, where that makes them one.
+
+    A layer that leaves its input open hands on one of many, which the layers below need not make;
+    and behind rounded outputs units near their kink are taken for on or off without knowing. What
+    reproduces the observation decides.
+    """
+    there = problem.live & np.isfinite(found.latent).all(-1)
+    image = np.asarray(problem.generator(np.where(there[:, None], found.latent, 0.0)))
+    observed = problem.weight > 0
+    residual = row_norms(np.where(observed, image - problem.observation, 0.0))
+    coarse = row_norms(problem.rounding) > COARSE * row_norms(observed * problem.observation)
+    open_ = there & ~(residual <= limit) & (coarse | (found.undetermined > 0))
+    if not open_.any():
+        return found
+    moved = refined(replace(problem, live=open_), found, LevenbergMarquardt())
+    image = np.asarray(problem.generator(np.where(there[:, None], moved.latent, 0.0)))
+    after = row_norms(np.where(observed, image - problem.observation, 0.0))
+    better = open_ & (after <= limit)
+    return replace(found, latent=np.where(better[:, None], moved.latent, found.latent))
 
 
 def _search(problem: Problem, method: Auto, _: Request) -> Provisional:
-    found = answer(problem, portfolio(problem, method))
+    found = _bounded(answer(problem, portfolio(problem, method)), method)
     return found if method.preimage == "any" else chosen_preimage(problem, found, method)
 
 
 def _restarts(problem: Problem, method: LevenbergMarquardt, _: Request) -> Provisional:
-    return answer(problem, restarts(problem, method))
+    return _bounded(answer(problem, restarts(problem, method)), method)
+
+
+def _bounded(found: Provisional, method: Auto | LevenbergMarquardt) -> Provisional:
+    return replace(found, largest_error=method.largest_error)
 
 
 def _descent(problem: Problem, method: GradientDescent, _: Request) -> Provisional:

@@ -16,22 +16,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv.linalg import cholesky
+from jaxinv.certify.local_rank import local_rank, matrix_rank
 from jaxinv.model import walk
 from jaxinv.model.activation import Activation
-from jaxinv.model.decoder import Decoder, Linearization
+from jaxinv.model.decoder import Decoder
 from jaxinv.model.layer import Layer
 
-RANK_TOLERANCE = 1e-10  # of the largest singular value
-CLEAR_EIGENVALUE = 1e-8  # of the Gram matrix with unit diagonal: above it the rank is beyond doubt
-CLEAR_IN_SINGLE = 1e-3  # the same from single precision
-LEAST_COLUMN = 1e-6  # norm, of the largest column's
-MOST_IN_SINGLE = 1e9  # entries of the weights and of J, and their inverse
-BLOCK = 64  # Jacobians in memory together
-BLOCK_BYTES = 1 << 29
 LARGEST_MATRIX = 1 << 20  # entries of a layer that is no matrix, whose rank is taken all the same
 
 
@@ -88,7 +80,7 @@ def identifiability(generator: Decoder, latent: Any, mask: Any = None) -> Identi
         if i == len(layers) - 1:
             active = active & observed
         ranks[:, i] = _ranks_of_rows(np.asarray(layer.weight), active)
-    rank = jacobian_rank(generator, rows, observed)
+    rank = local_rank(generator, rows, observed).rank
     ranks[~finite], rank[~finite] = 0, 0
     full = ranks == np.array([layer.width_in for layer in layers])
     k = generator.latent_size
@@ -97,90 +89,9 @@ def identifiability(generator: Decoder, latent: Any, mask: Any = None) -> Identi
     return Identifiability(*(part[0] for part in parts) if z.ndim == 1 else parts)
 
 
-def jacobian_rank(
-    generator: Decoder, latent: Float[np.ndarray, "B k"], observed: Bool[np.ndarray, "B n"]
-) -> Int[np.ndarray, " B"]:
-    """rank of the observed rows of J = D_d W_d ... D_1 W_1 at each latent."""
-    rank = np.zeros(len(latent), np.int64)
-    fit = BLOCK_BYTES // (8 * generator.latent_size * generator.scratch)
-    block = int(np.clip(fit, 1, BLOCK))
-    for start in range(0, len(latent), block):
-        some = slice(start, start + block)
-        # One shape for every block: the last one is padded, not compiled anew.
-        padded = np.zeros((min(block, len(latent)), latent.shape[1]))
-        padded[: len(latent[some])] = latent[some]
-        seen = np.zeros((len(padded), observed.shape[1]), bool)
-        seen[: len(latent[some])] = observed[some]
-        with jax.enable_x64(True):
-            z = jnp.asarray(padded)
-            clear = np.asarray(_clearly_full(generator, z, jnp.asarray(seen)))[: len(latent[some])]
-            rank[some] = latent.shape[1]
-            if not clear.all():
-                jacobians = np.asarray(_jacobian_off_kinks(generator, z))
-        for offset in np.flatnonzero(~clear):
-            rank[start + offset] = matrix_rank(jacobians[offset][observed[start + offset]])
-    return rank
-
-
-def _off_kinks(generator: Decoder, z: Float[Array, "B k"], precision: DTypeLike) -> Linearization:
-    """G and J, with every ReLU unit that is at its kink switched off."""
-    if not generator.layers:
-        return generator.linearized(z, precision)
-    walked = walk.walk(generator.layers, z, walk.off_kinks)
-    return Linearization(walked.value, walk.columns(generator.layers, walked.slopes, precision))
-
-
 @jax.jit
 def _outputs(layers: tuple[Layer, ...], z: Float[Array, "B k"]) -> tuple[Array, ...]:
     return walk.outputs(layers, z)
-
-
-@jax.jit
-def _jacobian_off_kinks(generator: Decoder, z: Float[Array, "B k"]) -> Float[Array, "B n k"]:
-    return _off_kinks(generator, z, jnp.float64).jacobian
-
-
-@jax.jit
-def _clearly_full(
-    generator: Decoder, z: Float[Array, "B k"], observed: Bool[Array, "B n"]
-) -> Bool[Array, " B"]:
-    """Rows at which even single precision shows J to have full column rank, beyond doubt.
-
-    By the least eigenvalue of the Gram matrix with unit diagonal; the columns' norms may differ by
-    1e6 at most, as for `matrix_rank`.
-    """
-    columns = _off_kinks(generator, z, jnp.float32).columns
-    columns = jnp.where(observed[:, None, :], columns, 0.0)
-    sizes = [jnp.abs(leaf).max() for layer in generator.layers for leaf in _leaves(layer)]
-    sizes.append(jnp.abs(columns).max(axis=(1, 2)))
-    # Far from there single precision underflows or overflows.
-    held = jnp.array(True)
-    for size in sizes:
-        held &= (size > 1.0 / MOST_IN_SINGLE) & (size < MOST_IN_SINGLE)
-    norms = jnp.linalg.norm(columns, axis=2, keepdims=True)
-    held &= norms.min(axis=(1, 2)) > LEAST_COLUMN * norms.max(axis=(1, 2))
-    unit = columns / jnp.where(norms > 0, norms, 1.0)
-    factor = cholesky.factor(jnp.matmul(unit, unit.mT, precision="highest"))
-    return held & (cholesky.least_eigenvalue(factor, unit.shape[1]) > CLEAR_IN_SINGLE)
-
-
-def _leaves(layer: Layer) -> list[Array]:
-    leaves: list[Array] = jax.tree.leaves(layer.linear)
-    return leaves
-
-
-def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:
-    """Column rank: by the Gram matrix where that is beyond doubt, else by singular values."""
-    k = matrix.shape[1]
-    norms = np.linalg.norm(matrix, axis=0)
-    if len(matrix) >= k and norms.min(initial=np.inf) > LEAST_COLUMN * norms.max(initial=0.0):
-        unit = matrix / norms
-        if np.linalg.eigvalsh(unit.T @ unit)[0] > CLEAR_EIGENVALUE:
-            return int(k)
-    if not matrix.size:
-        return 0
-    singular = np.linalg.svd(matrix, compute_uv=False)
-    return int((singular > RANK_TOLERANCE * singular[0]).sum()) if singular[0] > 0 else 0
 
 
 def active_rows(activation: Activation, output: np.ndarray) -> np.ndarray:

@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from scipy import stats
 
-from jaxinv.certify.identifiability import BLOCK, BLOCK_BYTES, observed_rows
+from jaxinv.certify.identifiability import observed_rows
+from jaxinv.certify.local_rank import BLOCK, BLOCK_BYTES
 from jaxinv.model import walk
 from jaxinv.model.decoder import Decoder
 from jaxinv.outcome.inversion import Inversion

@@ -20,6 +20,7 @@ from jaxinv.cli.options import (
     Question,
     WorkersOption,
     source_of,
+    spoken_precision,
 )
 
 SOME_FAILED, BAD_INPUT = 1, 2
@@ -74,6 +75,10 @@ def invert(
         str, typer.Option(help="Images to [0, 1] (unit), [-1, 1] (signed).")
     ] = "unit",
     seed: Annotated[int, typer.Option(help="Seed of random starting points.")] = 0,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float32, uint8, ... or a step, where the file's dtype does not say it."),
+    ] = None,
     shard_rows: Annotated[
         int | None, typer.Option(min=1, help="Job: rows of one shard, saved together.")
     ] = None,
@@ -87,7 +92,8 @@ def invert(
     """Find the latent code of every row of OBSERVATIONS; into a directory, as a job that can be
     interrupted and resumed."""
     source = source_of(generator, layers, prefix, allow_code)
-    question = Question(method, effort, noise, mask, start, dataset, pixels, seed)
+    precise = spoken_precision(precision)
+    question = Question(method, effort, noise, mask, start, dataset, pixels, seed, precise)
     if out.suffix == ".npz":
         from jaxinv.cli.invert import run
 

@@ -19,7 +19,7 @@ from jaxinv.call.invert import default_chunk, invert_stream
 from jaxinv.cli.options import Question, Source
 from jaxinv.cli.source import loaded
 from jaxinv.job import durable
-from jaxinv.job.sources import open_mask, open_rows, open_start, starting_points
+from jaxinv.job.sources import known_precision, open_mask, open_rows, open_start, starting_points
 from jaxinv.outcome.inversion import Inversion, concatenate
 
 
@@ -31,16 +31,17 @@ def run(
     chunk: int | None,
     console: Console,
 ) -> bool:
-    """Invert the file; returns whether any row was not SOLVED."""
+    """Invert the file; returns whether any row was neither SOLVED nor CLOSEST."""
     if out.suffix != ".npz":
         raise ValueError(f"--out {out} must end in .npz")
     if not out.parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.parent}")
     durable.probe(out)
-    _, _, noise, mask, start, dataset, pixels, seed = question
+    _, _, noise, mask, start, dataset, pixels, seed, precision = question
     method = question.settings
     generator = loaded(source)
     rows = open_rows(observations, dataset, pixels)
+    precision = known_precision(rows) if precision is None else precision
     size = min(chunk or default_chunk(generator, method), max(rows.count, 1))
     seen = None
     if mask is not None:
@@ -63,14 +64,22 @@ def run(
     with _progress(console) as progress:
         bar = progress.add_task(question.method, total=rows.count)
         for part in invert_stream(
-            generator, pieces, method, mask=seen, noise=noise, seed=seed, chunk=size, start=begun
+            generator,
+            pieces,
+            method,
+            mask=seen,
+            noise=noise,
+            seed=seed,
+            chunk=size,
+            start=begun,
+            precision=precision,
         ):
             parts.append(part)
             progress.advance(bar, len(part.status))
     inversion = concatenate(parts)
     arrays = {
         name: np.asarray(getattr(inversion, name))
-        for name in ("latent", "status", "residual", "undetermined")
+        for name in ("latent", "status", "residual", "undetermined", "allowed_error")
     }
     durable.replace(out, lambda file: np.savez(file, allow_pickle=False, **arrays))
     for status, count in inversion.counts().items():

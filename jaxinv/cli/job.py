@@ -62,6 +62,7 @@ def begin(
         dataset=question.dataset,
         pixels=question.pixels,
         start=question.start,
+        precision=question.precision,
     )
     return _run(job, job, machines)
 
@@ -171,8 +172,7 @@ def _counts(job: Job) -> dict[Status, int]:
 
 
 def _exit_code(job: Job) -> int:
-    counts = _counts(job)
-    return 0 if set(counts) <= {Status.SOLVED} else 1
+    return 0 if all(status.ok for status in _counts(job)) else 1
 
 
 def _bytes(size: str | None) -> int:

@@ -51,6 +51,7 @@ class Question(NamedTuple):
     dataset: str | None
     pixels: str
     seed: int
+    precision: str | float | None
 
     @property
     def settings(self) -> Method:
@@ -60,6 +61,14 @@ class Question(NamedTuple):
         if self.method != "auto":
             raise ValueError(f"--effort {self.effort} is for --method auto, not {self.method}")
         return Auto(effort=cast(Effort, self.effort))
+
+
+def spoken_precision(text: str | None) -> str | float | None:
+    """--precision as `invert` takes it: a number where it is one, else a name."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 class Source(NamedTuple):

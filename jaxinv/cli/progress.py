@@ -29,7 +29,7 @@ class Bar:
         self._progress.start()
 
     def advance(self, done: Done, rows: int) -> None:
-        self._failed += rows - done.counts.get(int(Status.SOLVED), 0)
+        self._failed += sum(n for s, n in done.counts.items() if not Status(s).ok)
         self._rows += rows
         rate = self._rows / max(time.time() - self._begun, 1e-9)
         self._progress.update(self._task, advance=rows, rate=rate, failed=self._failed)
@@ -52,7 +52,7 @@ class Lines:
 
     def advance(self, done: Done, rows: int) -> None:
         self._done += rows
-        self._failed += rows - done.counts.get(int(Status.SOLVED), 0)
+        self._failed += sum(n for s, n in done.counts.items() if not Status(s).ok)
         if time.time() - self._told >= self._interval:
             self._tell()
 

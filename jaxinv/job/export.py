@@ -14,7 +14,7 @@ from jaxinv.job.job import Job
 from jaxinv.job.retry import results
 from jaxinv.outcome.status import Status
 
-ARRAYS = ("latent", "status", "residual", "undetermined", "failed_layer")
+ARRAYS = ("latent", "status", "residual", "undetermined", "allowed_error", "failed_layer")
 # A fixed date, so that the same results are the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -22,8 +22,8 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 def export(job: Job, out: Path) -> None:
     """Write every row's result in order; raises ValueError where shards are missing.
 
-    .npz: latent (B, k), status, residual, undetermined, failed_layer. .npy: latent. .parquet: the
-    same columns, status as words. Equal results give equal bytes.
+    .npz: latent (B, k), status, residual, undetermined, allowed_error, failed_layer. .npy: latent.
+    .parquet: the same columns, status as words. Equal results give equal bytes.
     """
     writers: dict[str, Callable[[Job, IO[bytes]], None]] = {
         ".npz": _npz,

@@ -58,14 +58,15 @@ class Job:
         pixels: str = "unit",
         code: Code | None = None,
         start: str | Path | None = None,
+        precision: str | float | None = None,
     ) -> "Job":
         """Start a job, or take up the same one; raises ValueError where the directory's differs.
 
         observations, dataset, pixels: as `open_rows`. mask: a file (n,) or (B, n) of booleans.
-        noise, seed: as `invert`. shard_rows: rows of one shard, the unit of work that is lost when
-        a process dies; None chooses. code: what makes a generator that is no chain of layers: it
-        is run by every process that works on the job. start: a file (k,), (B, k) or (B, s, k) of
-        starting points.
+        noise, seed, precision: as `invert`. shard_rows: rows of one shard, the unit of work that is
+        lost when a process dies; None chooses. code: what makes a generator that is no chain of
+        layers: it is run by every process that works on the job. start: a file (k,), (B, k) or
+        (B, s, k) of starting points.
         """
         if isinstance(generator, Generator):
             code = None  # the directory holds a copy
@@ -98,6 +99,7 @@ class Job:
                 generator.latent_size,
                 before.start if before else None,
             ),
+            precision=precision,
         )
         if before is not None:
             before.refuse_other(wanted, folder)

@@ -26,6 +26,7 @@ _COMPARED = {
     "start": "start",
     "method": "method",
     "noise": "noise",
+    "precision": "precision",
     "seed": "seed",
     "shard_rows": "shard size",
 }
@@ -65,6 +66,7 @@ class Input:
 @dataclass(frozen=True)
 class Manifest:
     """generator, observations, mask, start: fingerprints. method: its settings as plain data.
+    precision: as for `invert`, None for what the source of observations says.
 
     shard_rows: rows of one shard. code: the Python code that makes the generator, where it is no
     chain of layers that the directory could hold.
@@ -81,6 +83,7 @@ class Manifest:
     shard_rows: int
     code: Code | None = None
     start: Input | None = None
+    precision: str | float | None = None
     format: int = FORMAT
 
     def write(self, path: Path) -> None:

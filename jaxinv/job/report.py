@@ -93,7 +93,7 @@ def _gather(job: Job, truth: np.ndarray | None) -> Found:
 
 def _outcome(found: Found) -> str:
     statuses = [Status(value) for value, _ in found.counts.most_common()]
-    colours = [plots.BLUE if s is Status.SOLVED else plots.RED for s in statuses]
+    colours = [plots.BLUE if s.ok else plots.RED for s in statuses]
     drawn = plots.bars([s.name for s in statuses], [found.counts[s] for s in statuses], colours)
     words = "".join(f"<dt>{s.name}</dt><dd>{escape(s.sentence)}</dd>" for s in statuses)
     return f"{drawn}<dl>{words}</dl>"

@@ -76,7 +76,7 @@ def open_retry(job: Job, method: str | Method | None, seed: int | None) -> Job |
 
 def _unsolved(job: Job) -> np.ndarray:
     """Numbers of the rows that could be solved and are not."""
-    final = (int(Status.SOLVED), int(Status.BAD_INPUT))
+    final = [int(s) for s in Status if s.ok or s is Status.BAD_INPUT]
     found = [np.zeros(0, np.int64)]
     for number, rows in enumerate(results(job)):
         found.append(job.shards.span(number)[0] + np.flatnonzero(~np.isin(rows["status"], final)))
@@ -95,6 +95,9 @@ def _take_better(rows: np.ndarray, places: np.ndarray, found: np.ndarray) -> Non
 
 
 def _rank(status: np.ndarray) -> np.ndarray:
-    """0 where solved, 1 where there is a latent all the same, 2 where there is none."""
-    with_latent = [int(s) for s in Status if s.has_latent]
-    return np.where(status == int(Status.SOLVED), 0, np.where(np.isin(status, with_latent), 1, 2))
+    """0 where solved, 1 where confirmed, 2 where there is a latent all the same, else 3."""
+    kinds = [np.isin(status, [int(s) for s in some]) for some in _RANKS]
+    return np.select(kinds, list(range(len(_RANKS))), len(_RANKS))
+
+
+_RANKS = ([Status.SOLVED], [s for s in Status if s.ok], [s for s in Status if s.has_latent])

@@ -15,7 +15,7 @@ _NAME = re.compile(r"(\d{8})\.npy")
 
 
 def row_type(latent_size: int) -> np.dtype:
-    """One row's result: latent (k,), residual, status, undetermined, and the layer that failed.
+    """One row's result: as in `Inversion`, and the layer that failed.
 
     failed_layer: number of the first layer, coming from the output, that was not SOLVED; 0 where
     every one was, where the input was bad, or where the method treats all layers at once.
@@ -24,6 +24,7 @@ def row_type(latent_size: int) -> np.dtype:
         [
             ("latent", "<f8", (latent_size,)),
             ("residual", "<f8"),
+            ("allowed_error", "<f8"),
             ("undetermined", "<i4"),
             ("failed_layer", "<i2"),
             ("status", "<i2"),
@@ -31,12 +32,24 @@ def row_type(latent_size: int) -> np.dtype:
     )
 
 
+def _as_today(rows: np.ndarray, latent_size: int) -> np.ndarray:
+    """Rows that an older version wrote, which knew no allowed_error."""
+    today = row_type(latent_size)
+    names = [name for name in today.names or () if name != "allowed_error"]
+    if rows.dtype != np.dtype([(name, today[name]) for name in names]):
+        return rows
+    found = np.full(len(rows), np.nan, today)
+    for name in names:
+        found[name] = rows[name]
+    return found
+
+
 def pack(inversion: Inversion) -> np.ndarray:
     """An inversion's rows as they are stored."""
     latent = np.asarray(inversion.latent)
     rows = np.zeros(len(latent), row_type(latent.shape[1]))
     rows["latent"] = latent
-    for name in ("residual", "undetermined", "status"):
+    for name in ("residual", "allowed_error", "undetermined", "status"):
         rows[name] = np.asarray(getattr(inversion, name))
     reached = rows["status"] != int(Status.BAD_INPUT)
     for number, layer in enumerate(inversion.layers, start=1):
@@ -76,7 +89,7 @@ class Shards:
     def read(self, number: int) -> np.ndarray:
         """One shard's rows; raises ValueError where the file is not what was committed."""
         path, (start, stop) = self.path(number), self.span(number)
-        rows = read_npy(path)
+        rows = _as_today(read_npy(path), self.type["latent"].shape[0])
         if rows.dtype != self.type or rows.shape != (stop - start,):
             raise ValueError(f"{path} is not shard {number} of this job; remove it and resume")
         return np.array(rows)

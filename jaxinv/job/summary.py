@@ -43,7 +43,7 @@ def summarize(job: Job, current: Run) -> dict[str, Any]:
         "rows": job.manifest.observations.rows,
         "finished": rows,
         "complete": rows == job.manifest.observations.rows,
-        "not_solved": rows - counts[int(Status.SOLVED)],
+        "not_solved": sum(n for s, n in counts.items() if not Status(s).ok),
         "status": {Status(s).name: n for s, n in counts.most_common()},
         "shards": job.shards.count,
         "last_run": _last_run(job, current),

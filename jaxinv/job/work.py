@@ -13,11 +13,12 @@ import numpy as np
 from jaxinv.call.chunk import invert_chunk
 from jaxinv.call.in_flight import chosen_devices
 from jaxinv.call.memory import MEMORY_ERRORS, memory_ended
+from jaxinv.call.precision import rounding_of
 from jaxinv.call.request import Data, Options, Request, checked
 from jaxinv.job.job import Job
 from jaxinv.job.layout import Layout
 from jaxinv.job.shards import pack
-from jaxinv.job.sources import starting_points
+from jaxinv.job.sources import known_precision, starting_points
 from jaxinv.job.sources.rows import Rows
 from jaxinv.model.decoder import Decoder
 
@@ -138,7 +139,8 @@ def _inverted(opened: Opened, work: Work, chunk: int) -> tuple[np.ndarray | None
 
 def _request(opened: Opened, generator: Decoder, first: int, last: int) -> tuple[Request, Data]:
     manifest = opened.job.manifest
-    rows = np.asarray(opened.observations.read(first, last), np.float64)
+    arrived = opened.observations.read(first, last)
+    rows = np.asarray(arrived, np.float64)
     mask = opened.mask
     seen = None
     if mask is not None:
@@ -151,7 +153,11 @@ def _request(opened: Opened, generator: Decoder, first: int, last: int) -> tuple
     if opened.start is not None:
         start = starting_points(opened.start, first, last, manifest.widths[0])
     options = Options(mask=seen, noise=manifest.noise, seed=manifest.seed, start=start)
-    return checked(generator, rows, opened.job.method, options)
+    precision = manifest.precision
+    if precision is None:
+        precision = known_precision(opened.observations)
+    rounding = rounding_of(arrived, precision)
+    return checked(generator, rows, opened.job.method, options, rounding)
 
 
 def _told(

@@ -15,21 +15,23 @@ from jaxinv.settings import LevenbergMarquardt
 def answer(problem: Problem, search: Search) -> Provisional:
     """Name each row by what its lowest minimum is.
 
-    A row is explained where its residual is within the tolerance or the stated noise, or, no noise
-    being stated, where it is what the last layer alone shows of noise, or where independent runs
-    agree on the minimum and its misfit resembles no image.
-    Explained rows are SOLVED where rank J = k (locally unique) and UNDERDETERMINED by k - rank J
-    dimensions otherwise; others are INEXACT, or STEP_LIMIT where the best run was cut off.
+    A row is explained where its residual is within the tolerance, what rounding leaves or the
+    stated noise, or, no noise being stated, where no test speaks against noise (`structure`) and
+    it is what the last layer alone shows of noise, or independent runs agree on the minimum.
+    Explained rows are SOLVED where rank J = k (locally unique) and UNDERDETERMINED by
+    k - rank J dimensions otherwise; others are CLOSEST where independent runs agree on the minimum,
+    else INEXACT, or STEP_LIMIT where the best run was cut off.
     """
     minima = search.minima
     found = problem.live & np.isfinite(minima.loss)
     explained = search.reproduced | search.explained | search.believed
     status = np.select(
-        [~problem.live, ~found, explained, minima.converged],
+        [~problem.live, ~found, explained, minima.converged & search.agreed, minima.converged],
         [
             int(Status.BAD_INPUT),
             int(Status.SOLVER_FAILED),
             int(Status.SOLVED),
+            int(Status.CLOSEST),
             int(Status.INEXACT),
         ],
         int(Status.STEP_LIMIT),

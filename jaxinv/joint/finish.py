@@ -1,8 +1,8 @@
-"""The last word on an answer, whichever method found it: ranks, residuals, statuses.
+"""The last word on an answer, whichever method found it: residuals, ranks, errors, statuses.
 
 A method hands over latents with its own word on each. Here alone the residual is recomputed in
-float64 from the latent, the Jacobian's rank says what is determined, and SOLVED falls where the
-residual is larger than the caller allows.
+float64 from the latent, the Jacobian says what is determined and how far an error may reach, and
+SOLVED falls where the residual, or that error, is larger than the caller allows.
 """
 
 from dataclasses import dataclass, replace
@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxinv.certify.identifiability import jacobian_rank
+from jaxinv.certify.kinks import pinned_at_kinks
+from jaxinv.certify.local_rank import local_rank
 from jaxinv.joint.problem import Problem
 from jaxinv.linalg.norms import row_norms
 from jaxinv.outcome.inversion import Inversion, LayerReport
 from jaxinv.outcome.search_report import SearchReport
 from jaxinv.outcome.status import Status
 
+EXACT = 1e-6  # relative misfit, and relative rounding
 BY_RANK = -1  # in place of a dimension: the Jacobian's rank is to tell
 
 
@@ -29,6 +31,8 @@ class Provisional:
     it says SOLVED or UNDERDETERMINED, and undetermined is BY_RANK, the rank decides between the
     two. undetermined: (B,) dimension left free, or BY_RANK. layers, search: as in `Inversion`.
     largest_residual: ||m (G(z) - x)||_2, m the mask, up to which the method calls a row SOLVED.
+    largest_error: of the latent, relative to its norm, that the misfit of a row may allow which is
+    SOLVED because nothing but rounding is left.
     """
 
     latent: Float[np.ndarray, "B k"]
@@ -37,6 +41,7 @@ class Provisional:
     layers: tuple[LayerReport, ...] = ()
     search: SearchReport | None = None
     largest_residual: Float[np.ndarray, " B"] | float = np.inf
+    largest_error: float = np.inf
 
 
 def moved(
@@ -50,44 +55,93 @@ def moved(
     )
 
 
-def ranked(problem: Problem, answer: Provisional) -> Provisional:
-    """The same answer with k - rank J, of the observed entries, wherever the rank is to tell."""
-    asked = answer.undetermined == BY_RANK
-    found = asked & np.isfinite(answer.latent).all(-1)
-    undetermined = np.where(asked, 0, answer.undetermined)
-    if found.any():
-        latent, observed = answer.latent[found], problem.weight[found] > 0
-        rank = jacobian_rank(problem.generator, latent, observed)
-        undetermined[found] = problem.generator.latent_size - rank
-    determined = np.isin(answer.status, [int(Status.SOLVED), int(Status.UNDERDETERMINED)])
-    word = np.where(undetermined > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED))
-    status = np.where(found & determined, word, answer.status)
-    return replace(answer, status=status, undetermined=undetermined)
-
-
 def finished(
     problem: Problem, answer: Provisional, largest_residual: Float[np.ndarray, " B"] | float
 ) -> Inversion:
-    """Ranks where they are missing, the residual ||m (G(z) - x)||_2, m the mask, and the status.
+    """Residuals ||m (G(z) - x)||_2, m the mask, what is determined, the errors, and the status.
 
-    SOLVED becomes INEXACT where the residual is above the method's own limit, or above the largest
-    that the caller allows.
+    SOLVED, UNDERDETERMINED and CLOSEST become INEXACT where the residual is above the method's own
+    limit, or above the largest that the caller allows, and SOLVED where rounding allows too large
+    an error.
     """
-    answer = ranked(problem, answer)
-    finite = np.isfinite(answer.latent).all(-1)
-    image = np.asarray(problem.generator(np.where(finite[:, None], answer.latent, 0.0)))
-    seen = finite[:, None] & (problem.weight > 0)
-    misfit = np.where(seen, image - problem.observation, 0.0)
-    residual = np.where(finite, row_norms(misfit), np.nan)
+    there = np.isfinite(answer.latent).all(-1)
+    latent = np.where(there[:, None], answer.latent, 0.0)
+    image, observed = np.asarray(problem.generator(latent)), problem.weight > 0
+    misfit = np.where(there[:, None] & observed, image - problem.observation, 0.0)
+    residual = np.where(there, row_norms(misfit), np.nan)
     # A residual that overflows was not seen to be small.
     limit = np.minimum(answer.largest_residual, largest_residual)
-    excess = ~((residual <= limit) & np.isfinite(residual))
-    solved = answer.status == int(Status.SOLVED)
+    small = (residual <= limit) & np.isfinite(residual)
+    explained = np.isin(answer.status, [int(Status.SOLVED), int(Status.UNDERDETERMINED)])
+    closest = answer.status == int(Status.CLOSEST)
+    status = np.where((explained | closest) & ~small, int(Status.INEXACT), answer.status)
+    undetermined, gain = _determined(problem, answer, misfit, there, explained & small)
+    word = np.where(undetermined > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED))
+    status = np.where(explained & small, word, status)
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = (residual + row_norms(problem.rounding)) * gain
+        wide = error > answer.largest_error * np.linalg.norm(latent, axis=-1)
+    refused = (status == int(Status.SOLVED)) & wide & _exact(problem, misfit)
+    status = np.where(refused, int(Status.INEXACT), status)
     return Inversion(
         latent=jnp.asarray(answer.latent),
-        status=jnp.asarray(np.where(solved & excess, int(Status.INEXACT), answer.status)),
-        undetermined=jnp.asarray(answer.undetermined),
+        status=jnp.asarray(status),
+        undetermined=jnp.asarray(undetermined),
         residual=jnp.asarray(residual),
+        allowed_error=jnp.asarray(np.where(there, error, np.nan)),
         layers=answer.layers,
         search=answer.search,
     )
+
+
+def _exact(problem: Problem, misfit: Float[np.ndarray, "B n"]) -> Bool[np.ndarray, " B"]:
+    """Whether nothing but the rounding of exact data is left.
+
+    What more is left, or the rounding of coarse data, is noise: `confidence` states its errors.
+    """
+    weight = problem.weight
+    with np.errstate(over="ignore"):
+        rounding = row_norms(weight * problem.rounding)
+        fine = rounding <= EXACT * row_norms(weight * problem.observation)
+        left = row_norms(weight * misfit)
+    return np.asarray(fine & (left <= np.maximum(EXACT * problem.size, rounding)))
+
+
+def _determined(
+    problem: Problem,
+    answer: Provisional,
+    misfit: Float[np.ndarray, "B n"],
+    there: Bool[np.ndarray, " B"],
+    explained: Bool[np.ndarray, " B"],
+) -> tuple[Int[np.ndarray, " B"], Float[np.ndarray, " B"]]:
+    """Dimension left free, by the rank where that is to tell, and the gain of the Jacobian.
+
+    misfit: noise or rounding where it is explained, and of no known size elsewhere.
+    """
+    undetermined = np.where(answer.undetermined == BY_RANK, 0, answer.undetermined)
+    gain = np.full(len(there), np.inf)
+    if not there.any():
+        return undetermined, gain
+    latent, observed = answer.latent[there], problem.weight[there] > 0
+    error = entry_errors(problem, np.where(explained[:, None], misfit, 0.0))[there]
+    known = local_rank(problem.generator, latent, observed, error)
+    gain[there] = known.gain
+    free = np.zeros(len(there), np.int64)
+    free[there] = problem.generator.latent_size - known.rank
+    undetermined = np.where(answer.undetermined == BY_RANK, free, undetermined)
+    for row in np.flatnonzero(explained & (undetermined > 0)):
+        if pinned_at_kinks(problem.generator, answer.latent[row], problem.weight[row] > 0):
+            undetermined[row] = 0
+    return undetermined, gain
+
+
+def entry_errors(problem: Problem, misfit: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
+    """Deviation of each entry's error: rounding, and what a misfit shows of noise, s / w_j.
+
+    s^2 = ||W misfit||^2 / (m - k) of the m entries observed.
+    """
+    observed = problem.weight > 0
+    freedom = np.maximum(observed.sum(-1) - problem.generator.latent_size, 1)
+    level = row_norms(problem.weight * misfit) / np.sqrt(freedom)
+    noise = level[:, None] / np.where(observed, problem.weight, np.inf)
+    return np.hypot(noise, problem.rounding)

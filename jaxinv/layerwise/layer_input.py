@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.layerwise import least_squares
-from jaxinv.layerwise.active_rows import linear_rows
+from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.constraints import Box, Rows
 from jaxinv.layerwise.freedom import undetermined
 from jaxinv.layerwise.grid import Grid
@@ -25,7 +25,10 @@ DEFAULT_TOLERANCE = 1e-6  # of max|x|
 
 @dataclass(frozen=True)
 class LayerInput:
-    """One layer inverted: its input (B, k), and a report without the rows that had failed."""
+    """One layer inverted: its input (B, k), and a report without the rows that had failed.
+
+    error: deviation of an entry of the input by rounding, 0 where that is not known.
+    """
 
     latent: Float[Array, "B k"]
     tolerance: Float[np.ndarray, " B"]
@@ -33,6 +36,7 @@ class LayerInput:
     residual: Float[np.ndarray, " B"]
     undetermined: Int[np.ndarray, " B"]
     status: Int[np.ndarray, " B"]
+    error: Float[np.ndarray, " B"]
     steps: Int[np.ndarray, " B"]
     fallback: Int[np.ndarray, " B"]
 
@@ -43,13 +47,19 @@ def where_realizable(
     row_weight: Float[np.ndarray, "B n"],
     live: Bool[np.ndarray, " B"],
     method: Exact,
+    error: Float[np.ndarray, " B"],
 ) -> LayerInput:
-    """Section 3: least squares on the active rows, with the rank of each observation's rows."""
+    """Section 3: least squares on the active rows, with the rank of each observation's rows.
+
+    error: deviation of an output by rounding; one no larger is not known to be active.
+    """
     observed = jnp.asarray(row_weight)
     size = jnp.max(jnp.where(observed > 0, jnp.abs(x), 0.0), axis=-1)
-    rows = linear_rows(layer, x, observed, method.threshold * size, method.noise)
+    threshold = jnp.maximum(method.threshold * size, error)
+    rows = linear_rows(layer, x, observed, threshold, method.noise)
     answer = least_squares.solve(layer.weight, rows, live, method.rank_tolerance)
     free = layer.width_in - answer.rank
+    moved = error * _amplified(layer, x, rows)
     return LayerInput(
         latent=answer.latent,
         tolerance=np.zeros(len(live)),
@@ -57,9 +67,23 @@ def where_realizable(
         residual=np.asarray(answer.residual),
         undetermined=free,
         status=np.where(free > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED)),
+        error=np.where(np.isfinite(answer.gain), moved * answer.gain, 0.0),
         steps=np.full(len(live), least_squares.REFINEMENTS),
         fallback=np.zeros(len(live), np.int64),
     )
+
+
+def _amplified(layer: Layer, x: Float[Array, "B n"], rows: LinearRows) -> Float[np.ndarray, " B"]:
+    """Root mean square, over the active rows, of weight / phi'(u): what an error of x is of D t."""
+    slope: Array | float = 1.0
+    if layer.activation.kind == "leaky_relu":
+        slope = jnp.where(x < 0, layer.activation.slope, 1.0)
+    elif layer.activation.squashing:
+        low, high = layer.activation.range
+        inside = jnp.where(rows.active, x, (low + high) / 2)
+        slope = layer.activation.slope_of_output(inside, jnp)
+    square = jnp.where(rows.active, (rows.weight / slope) ** 2, 0.0)
+    return np.sqrt(np.asarray(square.sum(-1) / jnp.maximum(rows.active.sum(-1), 1)))
 
 
 def under_noise(
@@ -96,6 +120,7 @@ def under_noise(
         residual=np.max(misfit, axis=-1, where=rows.observed, initial=0.0),
         undetermined=free,
         status=_status(accepted, free),
+        error=np.zeros(len(live)),
         steps=accepted.steps,
         fallback=program.fallback,
     )

@@ -33,11 +33,16 @@ REFINEMENTS_IN_SINGLE, CLEAR_IN_SINGLE = 4, 1e-4
 
 
 class LeastSquares(NamedTuple):
-    """latent (B, k), rank of the active rows (B,), residual ||W_I z - t_I||_2 (B,)."""
+    """latent (B, k), rank of the active rows (B,), residual ||W_I z - t_I||_2 (B,), gain (B,).
+
+    gain: how far an error of norm one in D t, the weighted targets, moves z at most; infinite where
+    the rank is not full.
+    """
 
     latent: Float[Array, "B k"]
     rank: Int[np.ndarray, " B"]
     residual: Float[Array, " B"]
+    gain: Float[np.ndarray, " B"]
 
 
 def solve(
@@ -48,15 +53,26 @@ def solve(
 ) -> LeastSquares:
     """Solve every observation; rows that are not live (failed before) are not looked at twice."""
     k = matrix.shape[1]
-    latent, eigenvalue = _refined(matrix, rows.target, rows.weight, 0.0)
-    count = np.asarray(rows.active.sum(-1))
-    trusted = np.asarray(eigenvalue) > SUSPECT_EIGENVALUE
+    latent, least = _refined(matrix, rows.target, rows.weight, 0.0)
+    count, eigenvalue = np.asarray(rows.active.sum(-1)), np.asarray(least.eigenvalue)
+    trusted = eigenvalue > SUSPECT_EIGENVALUE
     suspect = np.flatnonzero(live & ~(trusted & (count >= k)))
     rank = np.full(len(count), k)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = 1.0 / (np.sqrt(eigenvalue) * np.asarray(least.column))
     if suspect.size:
-        replacement, rank[suspect] = _by_singular_values(matrix, rows, suspect, rank_tolerance)
+        replacement, rank[suspect], gain[suspect] = _by_singular_values(
+            matrix, rows, suspect, rank_tolerance
+        )
         latent = latent.at[jnp.asarray(suspect)].set(jnp.asarray(replacement))
-    return LeastSquares(latent, rank, _residual(matrix, rows, latent))
+    return LeastSquares(latent, rank, _residual(matrix, rows, latent), gain)
+
+
+class Least(NamedTuple):
+    """Of each scaled normal matrix: its least eigenvalue (B,), and the shortest column of D W."""
+
+    eigenvalue: Float[Array, " B"]
+    column: Float[Array, " B"]
 
 
 class Centre(NamedTuple):
@@ -69,9 +85,9 @@ class Centre(NamedTuple):
 @jax.jit
 def centre(matrix: Float[Array, "n k"], rows: LinearRows) -> Centre:
     """A finite least-squares point for any rows: a ridge stands in where they do not suffice."""
-    latent, eigenvalue = _refined(matrix, rows.target, rows.weight, RIDGE)
+    latent, least = _refined(matrix, rows.target, rows.weight, RIDGE)
     enough = rows.active.sum(-1) >= matrix.shape[1]
-    return Centre(latent, enough & (eigenvalue > SUSPECT_EIGENVALUE))
+    return Centre(latent, enough & (least.eigenvalue > SUSPECT_EIGENVALUE))
 
 
 @jax.jit
@@ -81,9 +97,9 @@ def quick_centre(matrix: Float[Array, "n k"], rows: LinearRows) -> Centre:
     Refinement in double recovers the digits as long as cond(W_I)^2 is well below 1e7, and shows by
     its residual where it did not.
     """
-    latent, eigenvalue = _refined(matrix, rows.target, rows.weight, 0.0, jnp.float32)
+    latent, least = _refined(matrix, rows.target, rows.weight, 0.0, jnp.float32)
     enough = rows.active.sum(-1) >= matrix.shape[1]
-    return Centre(latent, enough & (eigenvalue > CLEAR_IN_SINGLE))
+    return Centre(latent, enough & (least.eigenvalue > CLEAR_IN_SINGLE))
 
 
 @partial(jax.jit, static_argnames="precision")
@@ -93,7 +109,7 @@ def _refined(
     weight: Float[Array, "B n"],
     ridge: float | Array,
     precision: DTypeLike = jnp.float64,
-) -> tuple[Float[Array, "B k"], Float[Array, " B"]]:
+) -> tuple[Float[Array, "B k"], Least]:
     """Refined solution, and an estimate of the scaled normal matrix's smallest eigenvalue.
 
     precision: of the normal matrix and its factor, which the refinement makes up for.
@@ -115,7 +131,8 @@ def _refined(
     latent = jnp.zeros((len(target), matrix.shape[1]), matrix.dtype)
     refinements = REFINEMENTS if precision is jnp.float64 else REFINEMENTS_IN_SINGLE
     latent = jax.lax.fori_loop(0, 1 + refinements, refine, latent)
-    return latent, cholesky.least_eigenvalue(factor, matrix.shape[1])
+    shortest = jnp.sqrt(diagonal.min(-1))
+    return latent, Least(cholesky.least_eigenvalue(factor, matrix.shape[1]), shortest)
 
 
 @jax.jit
@@ -128,12 +145,12 @@ def _residual(
 
 def _by_singular_values(
     matrix: Array, rows: LinearRows, which: np.ndarray, rank_tolerance: float
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     w = np.asarray(matrix)
     index = jnp.asarray(which)
     weight, target = np.asarray(rows.weight[index]), np.asarray(rows.target[index])
     latent = np.zeros((len(which), w.shape[1]))
-    rank = np.zeros(len(which), np.int64)
+    rank, gain = np.zeros(len(which), np.int64), np.full(len(which), np.inf)
     for i in range(len(which)):
         kept = weight[i] > 0
         if not kept.any():
@@ -142,5 +159,7 @@ def _by_singular_values(
         left, singular, right = np.linalg.svd(scale[:, None] * w[kept], full_matrices=False)
         rank[i] = int((singular > rank_tolerance * singular[0]).sum())
         r = rank[i]
+        if r == w.shape[1]:
+            gain[i] = 1.0 / singular[-1]
         latent[i] = ((left[:, :r].T @ (scale * target[i][kept])) / singular[:r]) @ right[:r]
-    return latent, rank
+    return latent, rank, gain

@@ -33,28 +33,31 @@ def sweep(
     live: Bool[np.ndarray, " B"],
     method: Exact | LayerLP,
     latent_bounds: LatentBounds,
+    rounding: Float[np.ndarray, " B"],
 ) -> Swept:
     """Invert every live observation; a row that fails at a layer stays failed below it.
 
     entry_weight: the caller's weights, 0 where an entry is not observed. Hidden vectors carry
-    weight one. A row whose layer is underdetermined goes on with one of its solutions, and says so.
+    weight one. rounding: deviation of an observed entry from what G made. A row whose layer is
+    underdetermined goes on with one of its solutions, and says so.
     """
     batch = len(live)
     status = np.where(live, int(Status.SOLVED), int(Status.BAD_INPUT))
     undetermined = np.zeros(batch, np.int64)
     reports: list[LayerReport] = []
-    x, carried = observations, np.zeros(batch)
+    x, carried, error = observations, np.zeros(batch), rounding
     for i in reversed(range(generator.depth)):
         layer = generator.layers[i]
         if i < generator.depth - 1:
             entry_weight = np.ones((batch, layer.width))
         box = _box(generator, i, batch, latent_bounds)
         if isinstance(method, Exact):
-            found = where_realizable(layer, x, entry_weight, live, method)
+            found = where_realizable(layer, x, entry_weight, live, method, error)
         else:
             above = generator.depth - 1 - i
             found = under_noise(layer, x, entry_weight, live, method, box, above, carried)
             carried = found.tolerance
+        error = found.error
         status = np.where(live, _worse(status, found.status), status)
         # The outermost layer that leaves freedom says how much; what follows builds on a choice.
         undetermined = np.where(live & (undetermined == 0), found.undetermined, undetermined)

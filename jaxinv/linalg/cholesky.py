@@ -42,7 +42,7 @@ def factor(matrices: Float[Array, "B k k"], least_pivot: Pivot | None = None) ->
         return _inverse_factor(matrices, least_pivot)
     half = _half(matrices.shape[-1], BLOCK)
     first = factor(matrices[:, :half, :half], least_pivot)
-    coupling = _forward(first, matrices[:, half:, :half].mT)
+    coupling = forward(first, matrices[:, half:, :half].mT)
     second = factor(matrices[:, half:, half:] - _product(coupling.mT, coupling), least_pivot)
     return Split(first, coupling, second)
 
@@ -58,14 +58,14 @@ def bordered(
     [ A        border ]
     [ border'  corner ]
     """
-    coupling = _forward(first, border[..., None])
+    coupling = forward(first, border[..., None])
     rest = corner[..., None] - (coupling**2).sum(1, keepdims=True)
     return Split(first, coupling, factor(rest, least_pivot))
 
 
 def solve(factor: Factor, v: Float[Array, "B k"]) -> Float[Array, "B k"]:
     """A^-1 v, accurate to about eps cond(A) relative; refine what is solved with it."""
-    return _backward(factor, _forward(factor, v[..., None]))[..., 0]
+    return _backward(factor, forward(factor, v[..., None]))[..., 0]
 
 
 def least_eigenvalue(factor: Factor, k: int) -> Float[Array, " B"]:
@@ -83,13 +83,13 @@ def least_eigenvalue(factor: Factor, k: int) -> Float[Array, " B"]:
     return 1.0 / jnp.linalg.norm(v, axis=-1)
 
 
-def _forward(factor: Factor, v: Float[Array, "B k m"]) -> Float[Array, "B k m"]:
+def forward(factor: Factor, v: Float[Array, "B k m"]) -> Float[Array, "B k m"]:
     """L^-1 V."""
     if not isinstance(factor, Split):
         return _product(factor, v)
     half = factor.coupling.shape[1]
-    top = _forward(factor.first, v[:, :half])
-    bottom = _forward(factor.second, v[:, half:] - _product(factor.coupling.mT, top))
+    top = forward(factor.first, v[:, :half])
+    bottom = forward(factor.second, v[:, half:] - _product(factor.coupling.mT, top))
     return jnp.concatenate([top, bottom], 1)
 
 

@@ -47,7 +47,15 @@ class LayerReport:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["latent", "status", "undetermined", "residual", "layers", "search"],
+    data_fields=[
+        "latent",
+        "status",
+        "undetermined",
+        "residual",
+        "allowed_error",
+        "layers",
+        "search",
+    ],
     meta_fields=[],
 )
 @dataclass(frozen=True)
@@ -56,7 +64,10 @@ class Inversion:
 
     latent: (B, k) float64, NaN only where the row failed. status: (B,) of `Status`. undetermined:
     (B,) dimension the method left free, 0 where it found the latent unique. residual: (B,)
-    ||mask * (G(latent) - x)||_2, recomputed in float64. layers: one `LayerReport` a layer, first
+    ||mask * (G(latent) - x)||_2, recomputed in float64. allowed_error: (B,) how far a latent may be
+    off, ||z - latent||_2, that leaves such a residual and the rounding of x: their sum over the
+    least singular value of the Jacobian, true where G is about linear between the two; infinite
+    where the latent is not determined. layers: one `LayerReport` a layer, first
     layer first; empty for methods that treat all layers at once. search: what "auto" and "lm" did
     for each row; None for other methods.
 
@@ -72,14 +83,25 @@ class Inversion:
     status: Int[Array, "*batch"]
     undetermined: Int[Array, "*batch"]
     residual: Float[Array, "*batch"]
+    allowed_error: Float[Array, "*batch"]
     layers: tuple[LayerReport, ...] = ()
     search: SearchReport | None = None
 
     @property
     def ok(self) -> Bool[Array, "*batch"]:
-        """Where the status is SOLVED: finished, and certified."""
+        """Where the status is SOLVED or CLOSEST: an answer that was confirmed."""
         with jax.enable_x64(True):
-            return self.status == int(Status.SOLVED)
+            solved, closest = int(Status.SOLVED), int(Status.CLOSEST)
+            return (self.status == solved) | (self.status == closest)
+
+    @property
+    def explained(self) -> Bool[Array, "*batch"]:
+        """Where the status is SOLVED or UNDERDETERMINED: the misfit is shown to be noise, or
+        rounding, or within what the method's own programs were asked for.
+        """
+        with jax.enable_x64(True):
+            solved, free = int(Status.SOLVED), int(Status.UNDERDETERMINED)
+            return (self.status == solved) | (self.status == free)
 
     def counts(self) -> dict[Status, int]:
         """How many rows ended with each status, the most frequent first.

@@ -21,11 +21,17 @@ class Status(IntEnum):
     STEP_LIMIT = 4
     BAD_INPUT = 5
     SOLVER_FAILED = 6
+    CLOSEST = 7
 
     @property
     def sentence(self) -> str:
         """What the status means, and what to do."""
         return _SENTENCES[self]
+
+    @property
+    def ok(self) -> bool:
+        """Whether an answer was confirmed: SOLVED or CLOSEST."""
+        return self in _CONFIRMED
 
     @property
     def has_latent(self) -> bool:
@@ -34,14 +40,18 @@ class Status(IntEnum):
 
 
 _SENTENCES = {
-    Status.SOLVED: "A latent was found, and every solver's answer passed its recomputed check.",
+    Status.SOLVED: (
+        "A latent was found whose misfit is rounding or noise, and every solver's answer passed "
+        "its recomputed check."
+    ),
     Status.UNDERDETERMINED: (
         "The rows that are active do not determine the latent: the one given is one of many, "
         "and `undetermined` counts the free directions."
     ),
     Status.INEXACT: (
-        "A latent was found, but the generator does not reproduce the observation from it to the "
-        "stated tolerance or noise; for noisy observations use 'auto', and state the noise level."
+        "A latent was found, but nothing confirms it: the generator does not reproduce the "
+        "observation from it to the stated tolerance or noise, or its error may be large all the "
+        "same; for noisy observations use 'auto', and state the noise level."
     ),
     Status.TOLERANCE_EXHAUSTED: (
         "No tolerance up to the largest observation made the layer's linear program feasible; "
@@ -55,6 +65,11 @@ _SENTENCES = {
     Status.SOLVER_FAILED: (
         "No solver returned an answer that passes the recomputed check; try another `solver=`."
     ),
+    Status.CLOSEST: (
+        "The nearest that the generator comes to the observation, as independent runs agree; the "
+        "misfit is shown to be neither rounding nor noise."
+    ),
 }
 
+_CONFIRMED = {Status.SOLVED, Status.CLOSEST}
 _WITHOUT_LATENT = {Status.TOLERANCE_EXHAUSTED, Status.BAD_INPUT, Status.SOLVER_FAILED}

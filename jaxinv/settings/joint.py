@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-from jaxinv.settings.checks import check_name, require
+from jaxinv.settings.checks import check_largest_error, check_name, require
 
 Refinement = Literal["lm", "linf", "l1"]
 Preimage = Literal["any", "chebyshev", "minimum-norm"]
@@ -36,6 +36,8 @@ class LevenbergMarquardt:
     that the dead side of a ReLU has at first and that falls to 0 as the run converges (leaky
     homotopy); 0 leaves the ReLU as it is. lanes: runs computed together; None chooses by
     memory: bytes that their Jacobians may take, None for a share of what the device has.
+    largest_error: of the latent, relative to its norm, that the rounding of a row may allow which
+    is reproduced (`Inversion.allowed_error`); where it may be larger the row is INEXACT.
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
     >>> jaxinv.invert(g, g(np.ones((3, 2))), jaxinv.LevenbergMarquardt(restarts=4)).counts()
@@ -49,11 +51,13 @@ class LevenbergMarquardt:
     softness: float = 0.0
     lanes: int | None = None
     memory: int | None = None
+    largest_error: float = 1e-2
 
     def __post_init__(self) -> None:
         require(self.restarts >= 1, f"restarts={self.restarts} must be at least 1, a single run")
         _check_runs(self.steps, self.tolerance, self.start_scale, self.softness, self.lanes)
         _check_memory(self.memory)
+        check_largest_error(self.largest_error)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class Auto:
     preimage: Preimage = "any"
     lanes: int | None = None
     memory: int | None = None
+    largest_error: float = 1e-2
 
     def __post_init__(self) -> None:
         check_name("effort", self.effort, get_args(Effort))
@@ -114,6 +119,7 @@ class Auto:
         )
         _check_runs(self.steps, self.tolerance, self.start_scale, self.softness, self.lanes)
         _check_memory(self.memory)
+        check_largest_error(self.largest_error)
 
     @property
     def plan(self) -> Plan:

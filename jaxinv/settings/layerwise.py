@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jaxinv.settings.checks import check_name, require
+from jaxinv.settings.checks import check_largest_error, check_name, require
 from jaxinv.settings.solvers import InteriorPoint, Solver
 
 LARGEST_MATRIX = 1 << 22  # least squares of it alone take seconds an observation
@@ -18,7 +18,9 @@ class Exact:
     ||G(z) - x|| / ||x|| above which a row is INEXACT. noise: standard deviation of additive noise,
     used only to weight the rows of a sigmoid or tanh output; 0 means that rounding is all there is.
     largest_matrix: entries up to which a layer that is no matrix, a convolution say, is written
-    out as one; a generator with a larger one is refused.
+    out as one; a generator with a larger one is refused. largest_error: of the latent, relative to
+    its norm, that rounding may allow (`Inversion.allowed_error`); where it may be larger a row is
+    INEXACT.
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
     >>> x = np.asarray(g(np.ones(2))) + 1e-4  # rows that are off now look active
@@ -33,6 +35,7 @@ class Exact:
     tolerance: float = 1e-6
     noise: float = 0.0
     largest_matrix: int = LARGEST_MATRIX
+    largest_error: float = 1e-2
 
     def __post_init__(self) -> None:
         require(self.largest_matrix >= 0, f"largest_matrix={self.largest_matrix} is negative")
@@ -40,6 +43,7 @@ class Exact:
         require(self.rank_tolerance > 0, f"rank_tolerance={self.rank_tolerance} must be positive")
         require(self.tolerance > 0, f"tolerance={self.tolerance} must be positive")
         require(self.noise >= 0, f"noise={self.noise} must not be negative")
+        check_largest_error(self.largest_error)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,15 @@ from jaxtyping import Float
 from jaxinv.job.sources import arrays, images, subset
 from jaxinv.job.sources.rows import Rows
 
-__all__ = ["Rows", "open_mask", "open_rows", "open_start", "reopen", "starting_points"]
+__all__ = [
+    "Rows",
+    "known_precision",
+    "open_mask",
+    "open_rows",
+    "open_start",
+    "reopen",
+    "starting_points",
+]
 
 _HDF5 = (".h5", ".hdf5")
 
@@ -42,6 +50,12 @@ def open_rows(path: str | Path, dataset: str | None = None, pixels: str = "unit"
     raise ValueError(
         f"{path} ends in {path.suffix!r}; expected .npy, .npz, .h5, .hdf5, .zarr or a folder"
     )
+
+
+def known_precision(rows: Rows) -> float | None:
+    """The step between two values where the source knows it; None where the dtype says it all."""
+    whole = rows.whole if isinstance(rows, subset.SubsetRows) else rows
+    return whole.step if isinstance(whole, images.ImageRows) else None
 
 
 def open_mask(path: str | Path, rows: int, width: int, dataset: str | None = None) -> Rows:

@@ -40,6 +40,11 @@ class ImageRows:
         return np.dtype(np.float64)
 
     @property
+    def step(self) -> float:
+        """The distance of neighbouring pixel values."""
+        return (2.0 if self.pixels == "signed" else 1.0) / 255.0
+
+    @property
     def spec(self) -> dict[str, Any]:
         return {"path": str(self.path), "pixels": self.pixels}
 

@@ -79,6 +79,8 @@ def gradient_descent(
             weight=weight,
             live=np.ones(len(seen), bool),
             limit=np.zeros(len(seen)),
+            size=np.zeros(len(seen)),
+            rounding=np.zeros(seen.shape),
             box=Box(-free, free),
             seed=seed,
             row_ids=np.asarray(row_ids),

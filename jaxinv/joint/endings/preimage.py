@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import nnls
 
-from jaxinv.joint.finish import Provisional, moved, ranked
+from jaxinv.certify.local_rank import local_rank
+from jaxinv.joint.finish import Provisional, moved
 from jaxinv.joint.problem import Problem
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
@@ -44,9 +45,9 @@ class Polytope(NamedTuple):
 
 def chosen_preimage(problem: Problem, found: Provisional, method: Auto) -> Provisional:
     """Move every UNDERDETERMINED latent within its cell's polytope to the point asked for."""
-    found = ranked(problem, found)
-    latent = found.latent.copy()
-    free = found.status == int(Status.UNDERDETERMINED)
+    latent, there = found.latent.copy(), np.isfinite(found.latent).all(-1)
+    known = local_rank(problem.generator, np.where(there[:, None], latent, 0.0), problem.weight > 0)
+    free = (found.status == int(Status.SOLVED)) & there & (known.rank < latent.shape[1])
     choose = chebyshev_centre if method.preimage == "chebyshev" else least_norm
     changed = np.zeros(len(latent), bool)
     for row in np.flatnonzero(free):

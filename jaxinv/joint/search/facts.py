@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from jaxinv.joint.problem import Problem
 from jaxinv.linalg.norms import row_norms
@@ -16,14 +16,17 @@ ROUNDED = 1e-11  # relative residual that only rounding leaves
 class Facts:
     """One entry an observation.
 
-    limit: the loss that reproduces it. size: its weighted 2-norm. ample: whether far more entries
-    than unknowns bind the latent. noisy: whether noise can explain a misfit. noise_low, noise_high:
-    losses that are noise as the last layer shows it, (inf, -inf) where it shows nothing. live:
-    whether a latent is asked for, and a loss can be computed.
+    limit: the loss that reproduces it. rounded: the loss that rounding alone leaves. size: weighted
+    norm of what a code explains of it. freedom: entries more than unknowns. ample: whether far more
+    entries than unknowns bind the latent. noisy: whether noise can explain a misfit. noise_low,
+    noise_high: losses that are noise as the last layer shows it, (inf, -inf) where it shows
+    nothing. live: whether a latent is asked for, and a loss can be computed.
     """
 
     limit: Float[np.ndarray, " B"]
+    rounded: Float[np.ndarray, " B"]
     size: Float[np.ndarray, " B"]
+    freedom: Int[np.ndarray, " B"]
     ample: Bool[np.ndarray, " B"]
     noisy: Bool[np.ndarray, " B"]
     noise_low: Float[np.ndarray, " B"]
@@ -41,15 +44,21 @@ def facts(problem: Problem) -> Facts:
         # Noise added to a ReLU's outputs makes some of them negative: without, misfit is misfit.
         noisy = np.asarray((binding & (problem.observation < 0)).any(axis=1))
         binding &= problem.observation > 0
+    freedom = (problem.weight > 0).sum(-1) - problem.generator.latent_size
+    size = problem.size
     with np.errstate(over="ignore"):
-        size = row_norms(problem.weight * problem.observation)
-        least, largest = (ROUNDED * size) ** 2, size**2
+        whole = row_norms(problem.weight * problem.observation)
+        least, largest = (ROUNDED * whole) ** 2, whole**2
+        rounding = row_norms(problem.weight * problem.rounding)
+        rounded = np.maximum(ROUNDED * size, rounding) ** 2
     # Where squares overflow or underflow there is no loss to lower.
     held = np.isfinite(largest + problem.limit)
-    held &= (size == 0) | (least >= np.finfo(float).tiny)
+    held &= (whole == 0) | (least >= np.finfo(float).tiny)
     return Facts(
         limit=problem.limit,
+        rounded=rounded,
         size=np.where(held, size, np.inf),
+        freedom=freedom,
         ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
         noisy=noisy,
         noise_low=np.full(batch, np.inf),

@@ -19,13 +19,12 @@ from jaxtyping import Array, Bool, Float
 from jaxinv.joint.descent.gauss_newton import gauss_newton
 from jaxinv.joint.descent.lanes import Engine
 from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
-from jaxinv.joint.problem import Problem, engine_of
+from jaxinv.joint.problem import Problem, engine_of, explained_size
 from jaxinv.joint.search import unrolled
 from jaxinv.joint.search.candidates import drawn_images
 from jaxinv.joint.search.lack_of_fit import noise_losses
 from jaxinv.joint.search.peeling import operations, peel_rows, plausible
 from jaxinv.joint.search.points import every_start, given_starts
-from jaxinv.joint.search.resemblance import resembles_images
 from jaxinv.joint.search.starts import starting_points
 from jaxinv.joint.search.state import (
     Search,
@@ -38,6 +37,7 @@ from jaxinv.joint.search.state import (
     with_peeled,
     with_prefix_runs,
 )
+from jaxinv.joint.search.structure import structured
 from jaxinv.joint.search.waves import WaveMaker, waves
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
@@ -60,22 +60,23 @@ def portfolio(problem: Problem, method: Auto, peeling: bool = True) -> Search:
 def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Iterator[Search]:
     """The same, one stage at a time: where the search stands after each."""
     engine = engine_of(problem, method)
+    images = _images_once(problem, method.candidates, method.start_scale)
     peeling = peeling and peels(problem.generator)
     if peeling and unrolling_pays(problem.generator):
-        search = _from_unrolling(problem, search, engine)
+        search = _looked_at(problem, _from_unrolling(problem, search, engine), images)
         yield search
     if (problem.begun & search.open).any():
         search = learnt(search, given_starts(problem, search.open), engine, Start.GIVEN)
+        search = _looked_at(problem, search, images)
         yield search
     maker = WaveMaker(problem, method, engine)
     # Where a layer-wise start costs more than a run from anywhere, runs come first.
     peel_at = 0 if peeling_pays(problem.generator) else PEEL_AFTER
-    images = _images_once(problem, method.candidates, method.start_scale)
     for start, wave in waves(method.plan.runs, method.plan.nearby):
         if peeling and (start is Start.NEARBY or wave.start >= peel_at) and search.open.any():
             peeling = False
             for now in _from_peeling(problem, method, search, engine):
-                search = now
+                search = _looked_at(problem, now, images)
                 yield search
         if (search.near if start is Start.NEARBY else search.open).any():
             search = maker.wave(search, start, wave)
@@ -126,11 +127,12 @@ def _images_once(
 def _looked_at(
     problem: Problem, search: Search, images: Callable[[], Float[Array, "P n"]]
 ) -> Search:
-    """What agreement would settle, with a look at what the misfit resembles."""
-    if not search.unexplained.any():
+    """What a misfit would be called noise for, with a look at whether it can be."""
+    asked = search.facts.live & ~search.reproduced & np.isfinite(search.minima.loss)
+    if not asked.any():
         return search
-    found = resembles_images(problem, search.minima.latent, images())
-    return replace(search, imagelike=search.unexplained & found)
+    found = structured(problem, search.minima.latent, images())
+    return replace(search, structured=asked & found)
 
 
 def peels(generator: Decoder) -> bool:
@@ -238,13 +240,16 @@ def _prefix(
     rows: Bool[np.ndarray, " B"],
 ) -> Search:
     """Solve the first `depth` layers against the hidden vector that peeling found."""
+    generator, weight = Generator(problem.generator.layers[:depth]), np.ones_like(hidden)
     prefix = Problem(
-        generator=Generator(problem.generator.layers[:depth]),
+        generator=generator,
         observation=hidden,
-        weight=np.ones_like(hidden),
+        weight=weight,
         live=rows,
         # The hidden vector is an estimate: a fit below its error need not be improved.
         limit=(max(method.tolerance, HIDDEN) * np.linalg.norm(hidden, axis=-1)) ** 2,
+        size=explained_size(generator, hidden, weight, problem.box),
+        rounding=np.zeros_like(hidden),
         box=problem.box,
         seed=problem.seed,
         row_ids=problem.row_ids,

@@ -24,13 +24,12 @@ LEVEL = 1e-3
 
 def resembles_images(
     problem: Problem,
-    latent: Float[np.ndarray, "B k"],
+    value: Float[np.ndarray, "B n"],
     images: Float[Array, "P n"],
 ) -> Bool[np.ndarray, " B"]:
-    """Rows whose misfit at this latent is no noise of one level."""
-    value = problem.generator(np.where(np.isfinite(latent), latent, 0.0))
+    """Rows whose misfit is no noise of one level. value: G at the minimum."""
     data = jnp.asarray(problem.observation), jnp.asarray(problem.weight)
-    cosine = np.asarray(_largest_cosine(*data, value, images))
+    cosine = np.asarray(_largest_cosine(*data, jnp.asarray(value), images))
     freedom = (problem.weight > 0).sum(-1) - problem.generator.latent_size - 1
     statistic = cosine * np.sqrt(np.maximum(freedom, 0) / np.maximum(1.0 - cosine**2, 1e-300))
     limit = stats.t.isf(LEVEL / (2 * len(images)), np.maximum(freedom, 1))

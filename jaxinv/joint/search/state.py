@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from jaxinv.joint.descent.lanes import Engine
 from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.problem import Problem
-from jaxinv.joint.search.facts import ROUNDED, Facts, facts
+from jaxinv.joint.search.facts import Facts, facts
 from jaxinv.joint.search.minima import Minima, Tally, ended_at, no_minima, settled_at, with_runs
 from jaxinv.joint.search.stopping import chance_of_lower
 from jaxinv.outcome.search_report import Start
@@ -16,6 +16,9 @@ from jaxinv.outcome.search_report import Start
 SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of more runs
 MORE, MANY_RUNS = 2, 32  # times as many; and what is asked where nothing speaks for noise
 LED_BY_OTHERS = (Start.GIVEN, Start.PREFIX, Start.NEARBY)
+# Degrees of freedom of which one cell more or less, nine variances say, takes no more than 2%: the
+# square of 1%.
+TELLING = 450
 ROUGH = 0.1  # relative residual up to which a fit is worth carrying on from
 
 
@@ -25,7 +28,8 @@ class Search:
 
     agreement: independent runs that must end in a minimum before noise is taken to explain it.
     bound: on the chance that another run lowers the residual by 1%, below which none is made.
-    imagelike: whether the lowest minimum's misfit resembles images (`resemblance`).
+    structured: whether the lowest minimum's misfit is no noise, as far as tests can tell
+    (`structure`).
     """
 
     facts: Facts
@@ -33,7 +37,7 @@ class Search:
     tally: Tally
     agreement: int
     bound: float
-    imagelike: Bool[np.ndarray, " B"]
+    structured: Bool[np.ndarray, " B"]
 
     @property
     def reproduced(self) -> Bool[np.ndarray, " B"]:
@@ -56,10 +60,15 @@ class Search:
 
     @property
     def explained(self) -> Bool[np.ndarray, " B"]:
-        """Whether a minimum leaves what the last layer alone shows of noise, met twice if much."""
+        """Whether a minimum leaves what the last layer alone shows of noise.
+
+        It must have been met twice where much is left, and where so few entries bind the latent
+        that the minimum in a neighbouring cell may well be lower by 1%.
+        """
         loss = self.minima.loss
         noise = (loss >= self.facts.noise_low) & (loss <= self.facts.noise_high)
-        return self.minima.converged & noise & (self.small | self.agreed)
+        told = self.small & (self.facts.freedom >= TELLING)
+        return self.minima.converged & noise & (told | self.agreed) & ~self.structured
 
     @property
     def confirmed(self) -> Bool[np.ndarray, " B"]:
@@ -69,14 +78,14 @@ class Search:
         hardly more entries than unknowns bind the latent.
         """
         told = self.small | (self.tally.hits >= MORE * self.agreement)
-        told &= self.facts.ample & ~self.imagelike
+        told &= self.facts.ample & ~self.structured
         enough = told | (self.tally.made >= MANY_RUNS)
         return enough & self.facts.noisy & self.agreed
 
     @property
     def believed(self) -> Bool[np.ndarray, " B"]:
         """Whether a confirmed minimum's misfit is taken for noise."""
-        return self.confirmed & ~self.imagelike
+        return self.confirmed & ~self.structured
 
     @property
     def unexplained(self) -> Bool[np.ndarray, " B"]:
@@ -92,7 +101,7 @@ class Search:
         misfit noise.
         """
         few = self.tally.made < MANY_RUNS
-        undecided = self.facts.noisy & ~self.imagelike & few
+        undecided = self.facts.noisy & ~self.structured & few
         unlikely = chance_of_lower(self.tally.losses, self.tally.made) <= self.bound
         return unlikely & ~undecided & ~self.rough
 
@@ -149,7 +158,7 @@ def settled(problem: Problem, search: Search, latent: Float[np.ndarray, "B k"]) 
     misfit = np.where(problem.weight > 0, problem.weight * (image - problem.observation), 0.0)
     with np.errstate(over="ignore"):
         loss = (misfit**2).sum(-1)
-    done = search.open & problem.box.holds(latent) & (loss <= (ROUNDED * search.facts.size) ** 2)
+    done = search.open & problem.box.holds(latent) & (loss <= search.facts.rounded)
     depth = len(problem.generator.layers)
     minima, tally = settled_at(search.minima, search.tally, done, latent, loss, depth)
     return replace(search, minima=minima, tally=tally)

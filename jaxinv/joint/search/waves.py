@@ -17,7 +17,6 @@ from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
 from jaxinv.joint.descent.linearization import has_relu
 from jaxinv.joint.problem import Problem
 from jaxinv.joint.search.candidates import nearest_candidates
-from jaxinv.joint.search.facts import ROUNDED
 from jaxinv.joint.search.points import LARGEST_WAVE, every_start, nearby_points
 from jaxinv.joint.search.preactivation import LED, engine_before, led_points, squashed
 from jaxinv.joint.search.state import ROUGH, Search, kept, learnt, with_dropped
@@ -98,10 +97,11 @@ class WaveMaker:
             return learnt(search, starts, self.engine, start)
         owner, began, runs = self.engine.raced(rows, points, softness)
         relative = runs.loss / search.facts.size[owner] ** 2
+        rounded = runs.loss <= search.facts.rounded[owner]
         near = (relative <= ROUGH**2) & ~runs.converged
         # Behind a squashing output a run may crawl on for long, and look as if it had ended.
         polished = POLISHED if self._before is None else ROUGH
-        near |= (relative <= polished**2) & (relative > ROUNDED**2)
+        near |= (relative <= polished**2) & ~rounded
         near &= runs.loss <= LOWER_THAN * search.minima.loss[owner]
         if near.any():
             hard = np.zeros(near.sum())

@@ -1,0 +1,60 @@
+"""How exactly observations are known: the rounding of the numbers in which they arrive."""
+
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+# Half the distance between neighbours at one, 2^-p with p bits in the significand.
+UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+PIXEL = {"uint8": 1.0 / 255.0}  # the step of what was scaled to [0, 1] afterwards
+# Roundings on the way through a net add up to a few of the last one, of entries near zero as well:
+# they are of the size of the sums that cancelled there.
+ACCUMULATED = 8.0
+
+
+class Rounding(NamedTuple):
+    """unit: half the relative distance of neighbouring numbers. step: their distance, if fixed."""
+
+    unit: float
+    step: float = 0.0
+
+
+def rounding_of(observations: Any, precision: Any) -> Rounding:
+    """As the dtype that arrived says, or the caller.
+
+    precision: a dtype's name, "uint8" for bytes scaled to [0, 1], the step between two values, or
+    None. Raises ValueError for anything else.
+    """
+    exact = UNIT["float64"]
+    if precision is None:
+        name = getattr(getattr(observations, "dtype", None), "name", None)
+        name = name or np.asarray(observations).dtype.name
+        # Bytes as they are: their step is one.
+        return Rounding(exact, 1.0) if name == "uint8" else Rounding(UNIT.get(name, exact))
+    if isinstance(precision, Real) and not isinstance(precision, bool):
+        if not 0 <= float(precision) < np.inf:
+            raise ValueError(f"precision={precision!r} must be a step of 0 or more, and finite")
+        return Rounding(exact, float(precision))
+    if precision in UNIT:
+        return Rounding(UNIT[precision])
+    if precision in PIXEL:
+        return Rounding(exact, PIXEL[precision])
+    raise ValueError(
+        f"precision={precision!r} is not known; expected one of {(*UNIT, *PIXEL)}, or the step "
+        "between two values"
+    )
+
+
+def entry_rounding(
+    rounding: Rounding, x: Float[np.ndarray, "B n"], observed: Float[np.ndarray, "B n"]
+) -> Float[np.ndarray, "B n"]:
+    """The deviation of each observed entry from what G made, were rounding all there is."""
+    seen = observed > 0
+    largest = np.abs(x).max(-1, keepdims=True, initial=0.0)
+    scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+    square = (np.where(seen, x, 0.0) / scale) ** 2
+    typical = scale * np.sqrt(square.sum(-1, keepdims=True) / np.maximum(seen.sum(-1), 1)[:, None])
+    relative = ACCUMULATED * rounding.unit * (np.abs(x) + typical)
+    return np.where(seen, np.hypot(relative, rounding.step / np.sqrt(12.0)), 0.0)

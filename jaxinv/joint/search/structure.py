@@ -1,0 +1,28 @@
+"""What speaks against calling a misfit noise: three tests, each wrong in one row of a thousand.
+
+Noise of one level, as the weights say it, resembles no image (`resemblance`), has the entries of a
+normal distribution (`normality`), and leaves something to a code that is there (`significance`).
+"""
+
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from jaxinv.joint.problem import Problem
+from jaxinv.joint.search.normality import not_gaussian
+from jaxinv.joint.search.resemblance import resembles_images
+from jaxinv.joint.search.significance import tells_of_a_code
+
+
+def structured(
+    problem: Problem,
+    latent: Float[np.ndarray, "B k"],
+    images: Float[Array, "P n"],
+) -> Bool[np.ndarray, " B"]:
+    """Rows whose misfit at this latent a test refuses to call noise."""
+    value = np.asarray(problem.generator(np.where(np.isfinite(latent), latent, 0.0)))
+    observed = problem.weight > 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        misfit = np.where(observed, problem.weight * (value - problem.observation), 0.0)
+        loss = (misfit**2).sum(-1)
+    code = tells_of_a_code(problem.generator, problem.size, loss, observed.sum(-1))
+    return resembles_images(problem, value, images) | not_gaussian(misfit, observed) | ~code
