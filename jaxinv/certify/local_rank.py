@@ -6,11 +6,12 @@ pre-activation u_i = a_i z + ... of a ReLU unit by
 
     std(u_i) = || C^(1/2)' a_i ||,    a_i = (W_i D_(i-1) ... D_1 W_1)_i.
 
-A unit within SURE of these of its kink may be off in truth. J_sure is J with all such units off:
-k - rank J_sure latent directions hang on them, and are not determined at this noise. Without errors
-J_sure is J with the units off that are at their kink.
+A unit within SURE of these of its kink may be on its other side in truth. J_sure is J with all such
+units on the flatter one, off for a ReLU: k - rank J_sure latent directions hang on them, and are
+not determined at this noise. Without errors J_sure is J with the units off that are at their kink.
 
-An error of size r in the observed entries moves the latent by up to r / sigma_min(J), nearby.
+An error of size r in the observed entries moves the latent by up to r / sigma_min(J) nearby, no
+more than r times the gain ||J^+||_F.
 """
 
 from functools import partial
@@ -33,13 +34,20 @@ CLEAR_EIGENVALUE = 1e-8  # of the Gram matrix with unit diagonal: above it the r
 CLEAR_IN_SINGLE = 1e-3  # the same from single precision
 LEAST_COLUMN = 1e-6  # norm, of the largest column's
 MOST_IN_SINGLE = 1e9  # entries of the weights and of J, and their inverse
-ESTIMATED = 1.1  # the least eigenvalue is estimated from above
 BLOCK = 64  # Jacobians in memory together
 BLOCK_BYTES = 1 << 29
 
 
+class Surroundings(NamedTuple):
+    """columns, sure: (B, k, n), J' and J_sure'. open: (B,) share of units whose side is open."""
+
+    columns: Float[Array, "B k n"]
+    sure: Float[Array, "B k n"]
+    open: Float[Array, " B"]
+
+
 class LocalRank(NamedTuple):
-    """rank: (B,) of J_sure. gain: (B,) at least 1 / sigma_min(J), infinite where rank < k."""
+    """rank: (B,) of J_sure. gain: (B,) ||J^+||_F, infinite where rank < k."""
 
     rank: Int[np.ndarray, " B"]
     gain: Float[np.ndarray, " B"]
@@ -54,10 +62,7 @@ def local_rank(
     """Rank and gain at each latent. deviation: of each observed entry's error; None is exact."""
     batch, k = latent.shape
     rank, gain = np.full(batch, k), np.zeros(batch)
-    carried = decoder.scratch
-    if deviation is not None:
-        carried = max(carried, sum(layer.width for layer in decoder.layers))
-    block = int(np.clip(BLOCK_BYTES // (8 * k * carried), 1, min(BLOCK, max(batch, 1))))
+    block = block_size(decoder, batch, deviation is not None)
     for start in range(0, batch, block):
         # One shape for every block: the last one is padded, not compiled anew.
         rows = np.arange(start, min(start + block, batch))
@@ -69,32 +74,41 @@ def local_rank(
             gain[rows] = estimate
             if clear.all():
                 continue
-            both = [np.asarray(part) for part in _in_double(decoder, *data)]
+            columns, sure_columns, _ = (np.asarray(p) for p in surroundings(decoder, *data))
         for place in np.flatnonzero(~clear):
             row = rows[place]
-            whole, sure = (part[place][:, observed[row]].T for part in both)
+            whole, sure = (p[place][:, observed[row]].T for p in (columns, sure_columns))
             rank[row] = matrix_rank(sure)
-            least = least_singular_value(whole) if rank[row] == k else 0.0
-            gain[row] = 1.0 / least if least > 0 else np.inf
+            gain[row] = pseudo_inverse_norm(whole) if rank[row] == k else np.inf
     return LocalRank(rank, gain)
 
 
-def _jacobians(
+def block_size(decoder: Decoder, batch: int, gradients: bool) -> int:
+    """Latents whose Jacobians, with every layer's gradients or without, are held together."""
+    carried = decoder.scratch
+    if gradients:
+        carried = max(carried, sum(layer.width for layer in decoder.layers))
+    fit = BLOCK_BYTES // (8 * decoder.latent_size * carried)
+    return int(np.clip(fit, 1, min(BLOCK, max(batch, 1))))
+
+
+def _surroundings(
     decoder: Decoder,
     z: Float[Array, "B k"],
     observed: Bool[Array, "B n"],
     deviation: Float[Array, "B n"] | None,
     precision: DTypeLike,
-) -> tuple[Float[Array, "B k n"], Float[Array, "B k n"]]:
-    """J' and J_sure'."""
+) -> Surroundings:
+    """J' and J_sure' at latents, of which nothing is open where no error is known."""
+    nothing = jnp.zeros(len(z), precision)
     if not decoder.layers:
         columns = decoder.linearized(z, precision).columns
-        return columns, columns
+        return Surroundings(columns, columns, nothing)
     layers = decoder.layers
     walked = walk.walk(layers, z, walk.off_kinks)
     columns = walk.columns(layers, walked.slopes, precision)
-    if deviation is None or not any(layer.activation.kind == "relu" for layer in layers):
-        return columns, columns
+    if deviation is None or not any(layer.activation.has_kink for layer in layers):
+        return Surroundings(columns, columns, nothing)
     # Only ratios of the deviations may meet single precision.
     largest = deviation.max(-1, keepdims=True)
     ratio = deviation / jnp.where(largest > 0, largest, 1.0)
@@ -103,20 +117,23 @@ def _jacobians(
     unit = 1.0 / jnp.maximum(jnp.linalg.norm(scaled, axis=2, keepdims=True), 1e-30)
     scaled *= unit
     factor = cholesky.factor(jnp.matmul(scaled, scaled.mT, precision="highest"))
-    slopes = []
+    slopes, unsure = [], []
     gradients = walk.gradients(layers, walked.slopes, precision)
     for layer, u, slope, gradient in zip(
         layers, walked.preactivations, walked.slopes, gradients, strict=True
     ):
-        if layer.activation.kind == "relu":
+        if layer.activation.has_kink:
             spread = jnp.linalg.norm(cholesky.forward(factor, unit * gradient), axis=1)
             # Where the factor broke down nothing is sure.
-            slope = jnp.where(jnp.abs(u) > SURE * largest * spread, slope, 0.0)
+            known = jnp.abs(u) > SURE * largest * spread
+            slope = jnp.where(known, slope, jnp.minimum(slope, layer.activation.slope))
+            unsure.append(~known)
         slopes.append(slope)
-    return columns, walk.columns(layers, slopes, precision)
+    share = jnp.concatenate(unsure, axis=1).mean(1)
+    return Surroundings(columns, walk.columns(layers, slopes, precision), share)
 
 
-_in_double = jax.jit(partial(_jacobians, precision=jnp.float64))
+surroundings = jax.jit(partial(_surroundings, precision=jnp.float64))
 
 
 @jax.jit
@@ -131,23 +148,21 @@ def _screened(
     By the least eigenvalue of the Gram matrix with unit diagonal; the columns' norms may differ by
     1e6 at most, as for `matrix_rank`.
     """
-    whole, sure = _jacobians(decoder, z, observed, deviation, jnp.float32)
+    whole, sure, _ = _surroundings(decoder, z, observed, deviation, jnp.float32)
     sizes = [jnp.abs(leaf).max() for layer in decoder.layers for leaf in _leaves(layer)]
     held = jnp.array(True)
     for size in sizes:
         held &= _in_single(size)
-    eigenvalue, norm, fits = _least(whole, observed)
-    clear = held & fits & (eigenvalue > CLEAR_IN_SINGLE)
+    clear, gain = _clear(whole, observed)
     if sure is not whole:
-        eigenvalue_sure, _, fits = _least(sure, observed)
-        clear &= fits & (eigenvalue_sure > CLEAR_IN_SINGLE)
-    return clear, ESTIMATED / (jnp.sqrt(eigenvalue) * norm)
+        clear &= _clear(sure, observed)[0]
+    return held & clear, gain
 
 
-def _least(
+def _clear(
     columns: Float[Array, "B k n"], observed: Bool[Array, "B n"]
-) -> tuple[Float[Array, " B"], Float[Array, " B"], Bool[Array, " B"]]:
-    """The unit Gram matrix's least eigenvalue, the shortest column, and whether they are held."""
+) -> tuple[Bool[Array, " B"], Float[Array, " B"]]:
+    """Whether the unit Gram matrix's least eigenvalue leaves no doubt, and ||J^+||_F."""
     columns = jnp.where(observed[:, None, :], columns, 0.0)
     norms = jnp.linalg.norm(columns, axis=2, keepdims=True)
     shortest = norms.min(axis=(1, 2))
@@ -155,7 +170,10 @@ def _least(
     fits &= shortest > LEAST_COLUMN * norms.max(axis=(1, 2))
     unit = columns / jnp.where(norms > 0, norms, 1.0)
     factor = cholesky.factor(jnp.matmul(unit, unit.mT, precision="highest"))
-    return cholesky.least_eigenvalue(factor, unit.shape[1]), shortest, fits
+    fits &= cholesky.least_eigenvalue(factor, unit.shape[1]) > CLEAR_IN_SINGLE
+    # J'J = N U N of the norms N: ||J^+||_F^2 = tr N^-1 U^-1 N^-1.
+    scale = jnp.where(norms > 0, 1.0 / norms, 0.0) * jnp.eye(unit.shape[1], dtype=unit.dtype)
+    return fits, jnp.linalg.norm(cholesky.forward(factor, scale), axis=(1, 2))
 
 
 def _in_single(size: Array) -> Array:
@@ -170,7 +188,7 @@ def _leaves(layer: Layer) -> list[Array]:
 
 def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:
     """Column rank: by the Gram matrix where that is beyond doubt, else by singular values."""
-    if _by_gram(matrix) > 0:
+    if _gram(matrix) is not None:
         return int(matrix.shape[1])
     if not matrix.size:
         return 0
@@ -178,20 +196,26 @@ def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:
     return int((singular > RANK_TOLERANCE * singular[0]).sum()) if singular[0] > 0 else 0
 
 
-def least_singular_value(matrix: Float[np.ndarray, "n k"]) -> float:
-    """A lower bound on sigma_k, at most short of it by the ratio of the columns' norms."""
-    bound = _by_gram(matrix)
-    if bound > 0 or len(matrix) < matrix.shape[1]:
-        return bound
-    return float(np.linalg.svd(matrix, compute_uv=False)[-1])
+def pseudo_inverse_norm(matrix: Float[np.ndarray, "n k"]) -> float:
+    """||M^+||_F of a matrix of full column rank, infinite for any other."""
+    known = _gram(matrix)
+    if known is not None:
+        norms, gram = known
+        return float(np.sqrt((np.diag(np.linalg.inv(gram)) / norms**2).sum()))
+    if len(matrix) < matrix.shape[1]:
+        return np.inf
+    singular = np.linalg.svd(matrix, compute_uv=False)
+    if not singular[-1] > RANK_TOLERANCE * singular[0]:
+        return np.inf
+    return float(np.linalg.norm(1.0 / singular))
 
 
-def _by_gram(matrix: Float[np.ndarray, "n k"]) -> float:
-    """The same from the Gram matrix with unit diagonal; 0 where that leaves doubt."""
+def _gram(matrix: Float[np.ndarray, "n k"]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Norms of the columns and their Gram matrix scaled by them; None where it leaves doubt."""
     norms = np.linalg.norm(matrix, axis=0)
     shortest = norms.min(initial=np.inf)
     if len(matrix) < matrix.shape[1] or not shortest > LEAST_COLUMN * norms.max(initial=0.0):
-        return 0.0
+        return None
     unit = matrix / norms
-    eigenvalue = np.linalg.eigvalsh(unit.T @ unit)[0]
-    return float(np.sqrt(eigenvalue) * shortest) if eigenvalue > CLEAR_EIGENVALUE else 0.0
+    gram = unit.T @ unit
+    return (norms, gram) if np.linalg.eigvalsh(gram)[0] > CLEAR_EIGENVALUE else None

@@ -67,7 +67,7 @@ def where_realizable(
         residual=np.asarray(answer.residual),
         undetermined=free,
         status=np.where(free > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED)),
-        error=np.where(np.isfinite(answer.gain), moved * answer.gain, 0.0),
+        error=moved * np.where(np.isfinite(answer.gain), answer.gain, 0.0),
         steps=np.full(len(live), least_squares.REFINEMENTS),
         fallback=np.zeros(len(live), np.int64),
     )

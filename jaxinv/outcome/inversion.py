@@ -65,9 +65,9 @@ class Inversion:
     latent: (B, k) float64, NaN only where the row failed. status: (B,) of `Status`. undetermined:
     (B,) dimension the method left free, 0 where it found the latent unique. residual: (B,)
     ||mask * (G(latent) - x)||_2, recomputed in float64. allowed_error: (B,) how far a latent may be
-    off, ||z - latent||_2, that leaves such a residual and the rounding of x: their sum over the
-    least singular value of the Jacobian, true where G is about linear between the two; infinite
-    where the latent is not determined. layers: one `LayerReport` a layer, first
+    off, ||z - latent||_2, that leaves such a residual and the rounding of x: their sum times
+    ||J^+||_F, J the Jacobian of the observed entries, true where G is about linear between the two;
+    infinite where the latent is not determined. layers: one `LayerReport` a layer, first
     layer first; empty for methods that treat all layers at once. search: what "auto" and "lm" did
     for each row; None for other methods.
 
