@@ -14,36 +14,39 @@ An error of size r in the observed entries moves the latent by up to r / sigma_m
 more than r times the gain ||J^+||_F.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.linalg import cholesky
 from jaxinv.model import walk
 from jaxinv.model.decoder import Decoder
-from jaxinv.model.layer import Layer
 
 SURE = 3.0  # standard deviations
 RANK_TOLERANCE = 1e-13  # of the largest singular value
 CLEAR_EIGENVALUE = 1e-8  # of the Gram matrix with unit diagonal: above it the rank is beyond doubt
-CLEAR_IN_SINGLE = 1e-3  # the same from single precision
 LEAST_COLUMN = 1e-6  # norm, of the largest column's
-MOST_IN_SINGLE = 1e9  # entries of the weights and of J, and their inverse
+LEAST_RATIO = 1e-8  # of deviations in one row
 BLOCK = 64  # Jacobians in memory together
 BLOCK_BYTES = 1 << 29
 
 
 class Surroundings(NamedTuple):
-    """columns, sure: (B, k, n), J' and J_sure'. open: (B,) share of units whose side is open."""
+    """What is known around each latent.
+
+    columns, sure: (B, k, n), J' and J_sure'. open: (B,) share of units with a kink whose side is
+    open. clear: (B,) whether the Gram matrix of J_sure shows full column rank beyond doubt. gain:
+    (B,) ||J^+||_F, where it does.
+    """
 
     columns: Float[Array, "B k n"]
     sure: Float[Array, "B k n"]
     open: Float[Array, " B"]
+    clear: Bool[Array, " B"]
+    gain: Float[Array, " B"]
 
 
 class LocalRank(NamedTuple):
@@ -70,14 +73,15 @@ def local_rank(
         with jax.enable_x64(True):
             error = None if deviation is None else jnp.asarray(deviation[padded])
             data = jnp.asarray(latent[padded]), jnp.asarray(observed[padded]), error
-            clear, estimate = (np.asarray(part)[: len(rows)] for part in _screened(decoder, *data))
-            gain[rows] = estimate
-            if clear.all():
-                continue
-            columns, sure_columns, _ = (np.asarray(p) for p in surroundings(decoder, *data))
+            around = surroundings(decoder, *data)
+        clear, estimate = (np.asarray(p)[: len(rows)] for p in (around.clear, around.gain))
+        gain[rows] = estimate
+        if clear.all():
+            continue
+        both = np.asarray(around.columns), np.asarray(around.sure)
         for place in np.flatnonzero(~clear):
             row = rows[place]
-            whole, sure = (p[place][:, observed[row]].T for p in (columns, sure_columns))
+            whole, sure = (part[place][:, observed[row]].T for part in both)
             rank[row] = matrix_rank(sure)
             gain[row] = pseudo_inverse_norm(whole) if rank[row] == k else np.inf
     return LocalRank(rank, gain)
@@ -92,33 +96,33 @@ def block_size(decoder: Decoder, batch: int, gradients: bool) -> int:
     return int(np.clip(fit, 1, min(BLOCK, max(batch, 1))))
 
 
-def _surroundings(
+@jax.jit
+def surroundings(
     decoder: Decoder,
     z: Float[Array, "B k"],
     observed: Bool[Array, "B n"],
     deviation: Float[Array, "B n"] | None,
-    precision: DTypeLike,
 ) -> Surroundings:
-    """J' and J_sure' at latents, of which nothing is open where no error is known."""
-    nothing = jnp.zeros(len(z), precision)
-    if not decoder.layers:
-        columns = decoder.linearized(z, precision).columns
-        return Surroundings(columns, columns, nothing)
-    layers = decoder.layers
+    """J and J_sure at latents; nothing is open where no error is known, or no layer."""
+    layers, nothing = decoder.layers, jnp.zeros(len(z))
+    if not layers:
+        columns = decoder.linearized(z, jnp.float64).columns
+        return Surroundings(columns, columns, nothing, *_clear(columns, observed))
     walked = walk.walk(layers, z, walk.off_kinks)
-    columns = walk.columns(layers, walked.slopes, precision)
+    columns = walk.columns(layers, walked.slopes)
+    clear, gain = _clear(columns, observed)
     if deviation is None or not any(layer.activation.has_kink for layer in layers):
-        return Surroundings(columns, columns, nothing)
-    # Only ratios of the deviations may meet single precision.
+        return Surroundings(columns, columns, nothing, clear, gain)
+    # An entry that is exact beside others that are not weighs as much as rounding lets it.
     largest = deviation.max(-1, keepdims=True)
     ratio = deviation / jnp.where(largest > 0, largest, 1.0)
-    weight = jnp.where(observed, 1.0 / jnp.maximum(ratio, 1e-12), 0.0).astype(precision)
+    weight = jnp.where(observed, 1.0 / jnp.maximum(ratio, LEAST_RATIO), 0.0)
     scaled = weight[:, None, :] * columns
-    unit = 1.0 / jnp.maximum(jnp.linalg.norm(scaled, axis=2, keepdims=True), 1e-30)
+    unit = 1.0 / jnp.maximum(jnp.linalg.norm(scaled, axis=2, keepdims=True), 1e-300)
     scaled *= unit
     factor = cholesky.factor(jnp.matmul(scaled, scaled.mT, precision="highest"))
     slopes, unsure = [], []
-    gradients = walk.gradients(layers, walked.slopes, precision)
+    gradients = walk.gradients(layers, walked.slopes)
     for layer, u, slope, gradient in zip(
         layers, walked.preactivations, walked.slopes, gradients, strict=True
     ):
@@ -130,60 +134,27 @@ def _surroundings(
             unsure.append(~known)
         slopes.append(slope)
     share = jnp.concatenate(unsure, axis=1).mean(1)
-    return Surroundings(columns, walk.columns(layers, slopes, precision), share)
-
-
-surroundings = jax.jit(partial(_surroundings, precision=jnp.float64))
-
-
-@jax.jit
-def _screened(
-    decoder: Decoder,
-    z: Float[Array, "B k"],
-    observed: Bool[Array, "B n"],
-    deviation: Float[Array, "B n"] | None,
-) -> tuple[Bool[Array, " B"], Float[Array, " B"]]:
-    """Rows at which even single precision shows J_sure to have full column rank, and their gain.
-
-    By the least eigenvalue of the Gram matrix with unit diagonal; the columns' norms may differ by
-    1e6 at most, as for `matrix_rank`.
-    """
-    whole, sure, _ = _surroundings(decoder, z, observed, deviation, jnp.float32)
-    sizes = [jnp.abs(leaf).max() for layer in decoder.layers for leaf in _leaves(layer)]
-    held = jnp.array(True)
-    for size in sizes:
-        held &= _in_single(size)
-    clear, gain = _clear(whole, observed)
-    if sure is not whole:
-        clear &= _clear(sure, observed)[0]
-    return held & clear, gain
+    sure = walk.columns(layers, slopes)
+    return Surroundings(columns, sure, share, clear & _clear(sure, observed)[0], gain)
 
 
 def _clear(
     columns: Float[Array, "B k n"], observed: Bool[Array, "B n"]
 ) -> tuple[Bool[Array, " B"], Float[Array, " B"]]:
-    """Whether the unit Gram matrix's least eigenvalue leaves no doubt, and ||J^+||_F."""
+    """Whether the unit Gram matrix's least eigenvalue leaves no doubt of the rank, and ||J^+||_F.
+
+    Where the columns' norms differ by more than LEAST_COLUMN says, it does leave doubt.
+    """
     columns = jnp.where(observed[:, None, :], columns, 0.0)
     norms = jnp.linalg.norm(columns, axis=2, keepdims=True)
-    shortest = norms.min(axis=(1, 2))
-    fits = _in_single(jnp.abs(columns).max(axis=(1, 2)))
-    fits &= shortest > LEAST_COLUMN * norms.max(axis=(1, 2))
-    unit = columns / jnp.where(norms > 0, norms, 1.0)
+    held = norms.min(axis=(1, 2)) > LEAST_COLUMN * norms.max(axis=(1, 2))
+    scale = jnp.where(norms > 0, 1.0 / jnp.where(norms > 0, norms, 1.0), 0.0)
+    unit = scale * columns
     factor = cholesky.factor(jnp.matmul(unit, unit.mT, precision="highest"))
-    fits &= cholesky.least_eigenvalue(factor, unit.shape[1]) > CLEAR_IN_SINGLE
+    clear = cholesky.least_eigenvalue(factor, unit.shape[1]) > CLEAR_EIGENVALUE
     # J'J = N U N of the norms N: ||J^+||_F^2 = tr N^-1 U^-1 N^-1.
-    scale = jnp.where(norms > 0, 1.0 / norms, 0.0) * jnp.eye(unit.shape[1], dtype=unit.dtype)
-    return fits, jnp.linalg.norm(cholesky.forward(factor, scale), axis=(1, 2))
-
-
-def _in_single(size: Array) -> Array:
-    """Far from there single precision underflows or overflows."""
-    return (size > 1.0 / MOST_IN_SINGLE) & (size < MOST_IN_SINGLE)
-
-
-def _leaves(layer: Layer) -> list[Array]:
-    leaves: list[Array] = jax.tree.leaves(layer.linear)
-    return leaves
+    inverse = cholesky.forward(factor, scale * jnp.eye(unit.shape[1]))
+    return held & clear, jnp.linalg.norm(inverse, axis=(1, 2))
 
 
 def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:

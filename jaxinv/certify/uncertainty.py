@@ -134,8 +134,9 @@ def _around(
     for rows, padded in blocks(np.arange(len(x)), block):
         with jax.enable_x64(True):
             data = points[padded], observed[padded], deviation[padded]
-            columns, sure, share = surroundings(decoder, *(jnp.asarray(part) for part in data))
-        both = np.asarray(columns), np.asarray(sure)
+            around = surroundings(decoder, *(jnp.asarray(part) for part in data))
+        both = np.asarray(around.columns), np.asarray(around.sure)
+        share = np.asarray(around.open)
         for place, row in enumerate(rows):
             seen = observed[row]
             own, wider = ((weight[row] * part[place]).T[seen] for part in both)
