@@ -115,7 +115,7 @@ def draw(found: dict[str, Any], picture: Path) -> None:
             label = "auto" if bold else name.split(", 1 ")[0]
             style = {"color": "#0072B2", "marker": "o", "zorder": 3} if bold else {"marker": "."}
             shown = None if bold and name != f"auto, {EFFORTS[0]}" else label
-            axis.loglog(time_a_row, np.maximum(above, 1e-5), label=shown, lw=1, ms=4, **style)
+            axis.loglog(time_a_row, np.clip(above, 1e-5, 1e2), label=shown, lw=1, ms=4, **style)
         axis.set_title(f"{net}: {kind}")
     for axis in axes[-1]:
         axis.set_xlabel("ms a row")
