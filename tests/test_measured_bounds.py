@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+import jaxinv
 from jaxinv.certify import ErrorBound, error_bound, observed_error_bound
 from jaxinv.certify.constants import ORDER, Norm
 from jaxinv.model.generator import Generator
@@ -298,3 +299,22 @@ def test_a_threshold_below_the_noise_breaks_the_l1_bound() -> None:
     z, _ = layer_program(g.layers[0], y, 0.01, "l1", False)
     accepted = observed_error_bound(g, [y], [0.01], noise, "l1")
     assert abs(z[0] - 1.0) <= accepted.value == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e10, 1e13])
+def test_an_ill_conditioned_layer_gives_a_true_radius_or_none(condition):
+    rng = np.random.default_rng(0)
+    finite = 0
+    for trial in range(8):
+        left, _, right = np.linalg.svd(rng.standard_normal((40, 8)), full_matrices=False)
+        steep = left * np.geomspace(1, 1 / condition, 8) @ right
+        kind = "relu" if trial % 2 else "leaky_relu:0.2"
+        first = rng.standard_normal((8, 4))
+        g = jaxinv.Generator.from_layers([(first, None, kind), (steep, np.ones(40), "relu")])
+        z, bound = rng.standard_normal(4), 1e-3 / condition
+        x = np.asarray(g(z)) + bound * rng.uniform(-1, 1, 40)
+        centre, radius = jaxinv.rigorous_radius(g, x, bound)
+        if np.isfinite(radius).all():
+            finite += 1
+            assert (np.abs(centre - z) <= radius).all()
+    assert (finite > 0) == (condition < 1e12)

@@ -22,6 +22,7 @@ from jaxinv.model.activation import Activation
 from jaxinv.model.generator import Generator, undone_by_layers
 
 ROUNDING = 1e-13  # of what is multiplied: far above the rounding of these sums, far below noise
+LARGEST_EXCESS = 0.5  # ||L W - I|| up to which an inverse is one
 SINGULAR = 1e-10
 REWEIGHTINGS = 6
 
@@ -161,15 +162,25 @@ def _invert(weight: np.ndarray, bias: np.ndarray, known: Known, reweightings: in
         return None
     inverse = (right.T / singular) @ left.T * scale
     for _ in range(reweightings):
-        inverse = _reweighted(inverse, weight, radius)
+        sharper = _reweighted(inverse, weight, radius)
+        if not _excess(sharper, weight) < LARGEST_EXCESS:
+            break
+        inverse = sharper
     target = known.value - bias
     value, operator = inverse @ target, inverse @ known.operator
     size = np.abs(inverse)
     # L W = I + R: the input is off by R times itself, and by what L makes of earlier rounding.
-    excess = np.abs(inverse @ weight - np.eye(k)).sum(1).max()
+    excess = _excess(inverse, weight)
+    if not excess < LARGEST_EXCESS:
+        return None
     largest = np.abs(value).max() + np.abs(operator).sum(1).max()
-    rounding = excess * largest / max(1.0 - excess, 0.5) + size.sum(1).max() * known.rounding
+    rounding = excess * largest / (1.0 - excess) + size.sum(1).max() * known.rounding
     return Known(value, operator, rounding + ROUNDING * (size @ np.abs(target)).max())
+
+
+def _excess(inverse: np.ndarray, weight: np.ndarray) -> float:
+    """||L W - I||_inf, NaN where L is not finite."""
+    return float(np.abs(inverse @ weight - np.eye(weight.shape[1])).sum(1).max())
 
 
 def _reweighted(inverse: np.ndarray, weight: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -179,7 +190,10 @@ def _reweighted(inverse: np.ndarray, weight: np.ndarray, radius: np.ndarray) -> 
     weighted = d[:, :, None] * weight
     normal = weight.T @ weighted
     unit = np.eye(weight.shape[1])[:, :, None]
-    rows: np.ndarray = (weighted @ np.linalg.solve(normal, unit))[:, :, 0]
+    try:
+        rows: np.ndarray = (weighted @ np.linalg.solve(normal, unit))[:, :, 0]
+    except np.linalg.LinAlgError:  # weights so far apart that the normal matrix is singular
+        return np.full_like(inverse, np.nan)
     return rows
 
 
