@@ -120,7 +120,7 @@ def test_the_command_line_inverts_a_file(generator, tmp_path):
     assert CliRunner().invoke(app, arguments).exit_code == 0
     with np.load(out) as found:
         np.testing.assert_allclose(found["latent"], z, atol=1e-9)
-        assert set(found) == {"latent", "status", "residual", "undetermined"}
+        assert set(found) == {"latent", "status", "residual", "undetermined", "allowed_error"}
     np.save(data, np.full((2, 30), np.nan))
     assert CliRunner().invoke(app, arguments).exit_code == 1
     shown = CliRunner().invoke(app, ["inspect", str(net)])

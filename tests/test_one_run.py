@@ -154,8 +154,13 @@ def test_settled_rows_are_as_good_as_the_usual_search(generator, monkeypatch):
     found = jaxinv.invert(generator, x)
     settled = np.asarray(found.search.ending) == Ending.EXPLAINED
     assert settled.mean() >= 0.9
-    assert (np.asarray(found.search.start)[settled] == Start.LAYERWISE).all()
-    assert (np.asarray(found.search.runs)[settled] == 1).all()
+    runs = np.asarray(found.search.runs)[settled]
+    if generator is LEAKY:
+        assert (np.asarray(found.search.start)[settled] == Start.LAYERWISE).all()
+        assert (runs == 1).all()
+    else:
+        # Behind dead units a lower minimum may be near by: a second run has to meet this one.
+        assert (runs >= 2).all() and np.median(runs) <= 4
     assert (np.asarray(found.status) == Status.SOLVED).all()
     monkeypatch.setattr("jaxinv.joint.search.portfolio.unrolling_pays", lambda generator: False)
     usual = jaxinv.invert(generator, x)

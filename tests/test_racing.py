@@ -126,7 +126,8 @@ def test_more_effort_makes_more_runs_and_no_higher_residual():
         assert (more <= less * (1 + 1e-6)).all()
     searched = np.asarray(usual.search.ending) == jaxinv.Ending.SEARCHED
     assert searched.mean() > 0.5
-    assert (np.asarray(usual.status)[searched] == jaxinv.Status.INEXACT).all()
+    unexplained = [int(jaxinv.Status.INEXACT), int(jaxinv.Status.CLOSEST)]
+    assert np.isin(np.asarray(usual.status)[searched], unexplained).all()
 
 
 def test_an_effort_is_a_plan_in_which_each_part_can_be_stated():

@@ -74,7 +74,9 @@ def joint_problem(
         weight = np.ldexp(weight, -np.frexp(weight.max(-1, keepdims=True, initial=0.0))[1])
     box = Box(*(jnp.asarray(side) for side in request.latent_bounds))
     size = explained_size(request.generator, x, weight, box)
-    error = entry_rounding(rounding, x, weight)
+    layers = request.generator.layers
+    cancelled = not (layers and layers[-1].activation.kind == "sigmoid")
+    error = entry_rounding(rounding, x, weight, cancelled)
     with np.errstate(over="ignore"):
         limit = (tolerance * size) ** 2
         limit = np.maximum(limit, noise_limit(weight * error) ** 2)

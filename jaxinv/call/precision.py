@@ -12,6 +12,8 @@ PIXEL = {"uint8": 1.0 / 255.0}  # the step of what was scaled to [0, 1] afterwar
 # Roundings on the way through a net add up to a few of the last one, of entries near zero as well:
 # they are of the size of the sums that cancelled there.
 ACCUMULATED = 8.0
+# Coarser numbers than this are what was computed in finer ones and then rounded once.
+COMPUTED_IN = 2.0**-20
 
 
 class Rounding(NamedTuple):
@@ -48,13 +50,22 @@ def rounding_of(observations: Any, precision: Any) -> Rounding:
 
 
 def entry_rounding(
-    rounding: Rounding, x: Float[np.ndarray, "B n"], observed: Float[np.ndarray, "B n"]
+    rounding: Rounding,
+    x: Float[np.ndarray, "B n"],
+    observed: Float[np.ndarray, "B n"],
+    cancelled: bool = True,
 ) -> Float[np.ndarray, "B n"]:
-    """The deviation of each observed entry from what G made, were rounding all there is."""
+    """The deviation of each observed entry from what G made, were rounding all there is.
+
+    cancelled: whether small entries are what is left of large ones, as they are not behind a
+    sigmoid, whose rounding is relative to each.
+    """
     seen = observed > 0
     largest = np.abs(x).max(-1, keepdims=True, initial=0.0)
     scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
     square = (np.where(seen, x, 0.0) / scale) ** 2
     typical = scale * np.sqrt(square.sum(-1, keepdims=True) / np.maximum(seen.sum(-1), 1)[:, None])
-    relative = ACCUMULATED * rounding.unit * (np.abs(x) + typical)
+    relative = rounding.unit * np.abs(x)
+    if rounding.unit <= COMPUTED_IN:
+        relative = ACCUMULATED * (relative + rounding.unit * typical * cancelled)
     return np.where(seen, np.hypot(relative, rounding.step / np.sqrt(12.0)), 0.0)

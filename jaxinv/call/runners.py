@@ -47,9 +47,14 @@ class Runner:
 def _layer_by_layer(problem: Problem, method: Any, request: Request) -> Provisional:
     x, weight = jnp.asarray(problem.observation), problem.weight
     assert isinstance(problem.generator, Generator), "the door lets nothing else through"
-    rounding = row_norms(problem.rounding) / np.sqrt(np.maximum((weight > 0).sum(-1), 1))
     swept = sweep(
-        problem.generator, x, weight, problem.live, method, request.latent_bounds, rounding
+        problem.generator,
+        x,
+        weight,
+        problem.live,
+        method,
+        request.latent_bounds,
+        problem.rounding,
     )
     latent = np.asarray(swept.latent)
     return Provisional(latent, swept.status, swept.undetermined, layers=swept.layers)

@@ -47,19 +47,20 @@ def where_realizable(
     row_weight: Float[np.ndarray, "B n"],
     live: Bool[np.ndarray, " B"],
     method: Exact,
-    error: Float[np.ndarray, " B"],
+    error: Float[np.ndarray, "B n"],
 ) -> LayerInput:
     """Section 3: least squares on the active rows, with the rank of each observation's rows.
 
-    error: deviation of an output by rounding; one no larger is not known to be active.
+    error: deviation of each output by rounding; one no larger is not known to be active.
     """
     observed = jnp.asarray(row_weight)
     size = jnp.max(jnp.where(observed > 0, jnp.abs(x), 0.0), axis=-1)
-    threshold = jnp.maximum(method.threshold * size, error)
+    typical = np.sqrt((error**2).sum(-1) / np.maximum((row_weight > 0).sum(-1), 1))
+    threshold = jnp.maximum(method.threshold * size, typical)
     rows = linear_rows(layer, x, observed, threshold, method.noise)
     answer = least_squares.solve(layer.weight, rows, live, method.rank_tolerance)
     free = layer.width_in - answer.rank
-    moved = error * _amplified(layer, x, rows)
+    moved = _amplified(layer, x, rows, error)
     return LayerInput(
         latent=answer.latent,
         tolerance=np.zeros(len(live)),
@@ -73,8 +74,13 @@ def where_realizable(
     )
 
 
-def _amplified(layer: Layer, x: Float[Array, "B n"], rows: LinearRows) -> Float[np.ndarray, " B"]:
-    """Root mean square, over the active rows, of weight / phi'(u): what an error of x is of D t."""
+def _amplified(
+    layer: Layer,
+    x: Float[Array, "B n"],
+    rows: LinearRows,
+    error: Float[np.ndarray, "B n"],
+) -> Float[np.ndarray, " B"]:
+    """What errors of x are of D t, the weighted targets: their root mean square, active rows."""
     slope: Array | float = 1.0
     if layer.activation.kind == "leaky_relu":
         slope = jnp.where(x < 0, layer.activation.slope, 1.0)
@@ -82,7 +88,7 @@ def _amplified(layer: Layer, x: Float[Array, "B n"], rows: LinearRows) -> Float[
         low, high = layer.activation.range
         inside = jnp.where(rows.active, x, (low + high) / 2)
         slope = layer.activation.slope_of_output(inside, jnp)
-    square = jnp.where(rows.active, (rows.weight / slope) ** 2, 0.0)
+    square = jnp.where(rows.active, (rows.weight / slope * error) ** 2, 0.0)
     return np.sqrt(np.asarray(square.sum(-1) / jnp.maximum(rows.active.sum(-1), 1)))
 
 

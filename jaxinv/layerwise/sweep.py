@@ -33,7 +33,7 @@ def sweep(
     live: Bool[np.ndarray, " B"],
     method: Exact | LayerLP,
     latent_bounds: LatentBounds,
-    rounding: Float[np.ndarray, " B"],
+    rounding: Float[np.ndarray, "B n"],
 ) -> Swept:
     """Invert every live observation; a row that fails at a layer stays failed below it.
 
@@ -57,7 +57,7 @@ def sweep(
             above = generator.depth - 1 - i
             found = under_noise(layer, x, entry_weight, live, method, box, above, carried)
             carried = found.tolerance
-        error = found.error
+        error = np.broadcast_to(found.error[:, None], (batch, layer.width_in))
         status = np.where(live, _worse(status, found.status), status)
         # The outermost layer that leaves freedom says how much; what follows builds on a choice.
         undetermined = np.where(live & (undetermined == 0), found.undetermined, undetermined)

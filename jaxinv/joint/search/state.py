@@ -16,9 +16,6 @@ from jaxinv.outcome.search_report import Start
 SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of more runs
 MORE, MANY_RUNS = 2, 32  # times as many; and what is asked where nothing speaks for noise
 LED_BY_OTHERS = (Start.GIVEN, Start.PREFIX, Start.NEARBY)
-# Degrees of freedom of which one cell more or less, nine variances say, takes no more than 2%: the
-# square of 1%.
-TELLING = 450
 ROUGH = 0.1  # relative residual up to which a fit is worth carrying on from
 
 
@@ -67,7 +64,7 @@ class Search:
         """
         loss = self.minima.loss
         noise = (loss >= self.facts.noise_low) & (loss <= self.facts.noise_high)
-        told = self.small & (self.facts.freedom >= TELLING)
+        told = self.small & self.facts.telling
         return self.minima.converged & noise & (told | self.agreed) & ~self.structured
 
     @property

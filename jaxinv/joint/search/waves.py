@@ -96,7 +96,8 @@ class WaveMaker:
             starts = every_start(rows, points, softness)
             return learnt(search, starts, self.engine, start)
         owner, began, runs = self.engine.raced(rows, points, softness)
-        relative = runs.loss / search.facts.size[owner] ** 2
+        with np.errstate(divide="ignore", invalid="ignore"):  # an observation of nothing
+            relative = runs.loss / search.facts.size[owner] ** 2
         rounded = runs.loss <= search.facts.rounded[owner]
         near = (relative <= ROUGH**2) & ~runs.converged
         # Behind a squashing output a run may crawl on for long, and look as if it had ended.
