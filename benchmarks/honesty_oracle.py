@@ -210,25 +210,25 @@ def preimage_width(
 ) -> float | None:
     """How wide the preimage of G(z) is in z's cell, along a random free direction, over ||z||.
 
-    The cell's preimage is {z : J z as at z, every hidden unit and every dark output on its side}, a
-    polytope, within ten times ||z||. None where hidden layers are curved; 0 where nothing is free.
+    The cell's preimage is {z : J z as at z, each hidden unit and dark output on its side},
+    a polytope, within ten times ||z||. None where hidden layers are curved; 0 where it is a point.
     """
     *hidden, last = layers
     if not all(layer.kinked or layer.activation == "identity" for layer in hidden):
         return None
     radius = 10.0 * (float(np.linalg.norm(z)) or 1.0)
     columns, sides, room = np.eye(len(z)), [], []
-    for layer, u in zip(layers, preactivations(layers, z), strict=True):
+    for number, (layer, u) in enumerate(zip(layers, preactivations(layers, z), strict=True), 1):
         rows = layer.matrix @ columns
-        dark = (u <= 0) & seen if layer is last else np.ones(len(u), bool)
-        if layer.activation == "relu" or (layer.kinked and layer is not last):
+        ending = number == len(layers)
+        kept = (u <= 0) & seen if ending else np.ones(len(u), bool)
+        if layer.activation == "relu" or (layer.kinked and not ending):
             sign = np.where(u > 0, -1.0, 1.0)
-            sides.append((sign[:, None] * rows)[dark])
-            room.append(np.maximum(-sign * u, 0.0)[dark])
-        fixed = seen & (u > 0 if layer.activation == "relu" else True)
+            sides.append((sign[:, None] * rows)[kept])
+            room.append(np.maximum(-sign * u, 0.0)[kept])
         columns = layer.derivative(u)[:, None] * rows
-    equations = rows[fixed]
-    _, singular, right = np.linalg.svd(equations, full_matrices=True)
+    fixed = seen & (u > 0) if last.activation == "relu" else seen
+    _, singular, right = np.linalg.svd(rows[fixed], full_matrices=True)
     held = int((singular > 8 * max(rows.shape) * EPSILON * singular.max(initial=0.0)).sum())
     free = right[held:].T
     if not free.shape[1]:
