@@ -107,10 +107,12 @@ def draw_shape(seed: int, number: int) -> Shape:
     rng = np.random.default_rng([seed, 1, number])
     if rng.random() < 1 / 6:
         return Shape(_image_layers(rng), None)
-    depth = int(rng.integers(1, 9))
+    # Fewer of the deep ones, which take minutes to compile and mostly end in one dark image.
+    share = 1 / np.arange(1, 9)
+    depth = int(rng.choice(np.arange(1, 9), p=share / share.sum()))
     widths = [int(n) for n in np.round(np.exp(rng.uniform(0, np.log(WIDEST), depth + 1)))]
-    # Half the nets expand, since of the others few determine a code.
-    if rng.random() < 0.5:
+    # Most nets expand, since of the others few determine a code.
+    if rng.random() < 0.6:
         widths.sort()
     layers = tuple(
         LayerShape("matrix", (n, k), (), 1, 0, _activation(rng)) for k, n in pairwise(widths)

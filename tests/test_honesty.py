@@ -261,7 +261,7 @@ def test_a_problem_follows_from_its_number():
 
 def test_a_small_run(tmp_path, monkeypatch, capsys):
     out = tmp_path / "honesty.json"
-    arguments = ["honesty", "--problems", "32", "--seed", "11", "--out", str(out)]
+    arguments = ["honesty", "--problems", "32", "--seed", "89", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", arguments)
     honesty.main()
     found = json.loads(out.read_text())
@@ -272,7 +272,7 @@ def test_a_small_run(tmp_path, monkeypatch, capsys):
             low, high = told["interval"]
             assert low <= told["rate"] <= high and told["yes"] <= told["trials"]
     for failure in found["failures"]:
-        assert failure["failed"] and failure["problem"] < 32 and failure["seed"] == 11
+        assert failure["failed"] and failure["problem"] < 32 and failure["seed"] == 89
     assert "status contradicts itself" in capsys.readouterr().out
 
 
