@@ -98,7 +98,13 @@ def records(seed: int, number: int) -> list[dict[str, Any]]:
         except Exception as raised:  # whatever it is, it is a finding
             error = f"{type(raised).__name__}: {raised}"
     seconds = time.perf_counter() - begin
-    warned = [str(w.message) for w in caught if not issubclass(w.category, UnderCoverage)]
+    warned = sorted(
+        {
+            f"{Path(w.filename).name}:{w.lineno}: {w.message}"
+            for w in caught
+            if not issubclass(w.category, UnderCoverage)
+        }
+    )
     found = []
     for i, noise in enumerate(batch.noise):
         row = {"problem": number * ROWS + i, "noise": noise, **common, "status": "none"}

@@ -180,8 +180,10 @@ def _noiseless(row: Row, told: Told, _: int) -> tuple[dict[str, bool], dict[str,
     )
     allowed = ERROR * size if told.allowed_error is None else told.allowed_error
     figures |= {"expected error": expected / size, "allowed error": allowed / size}
-    kind = "well" if expected <= 0.1 * ERROR * size else "ill"
-    verdicts[f"latent error above what is allowed, {kind} conditioned"] = bool(error > allowed)
+    where = (
+        "the data tell the code" if expected <= 0.1 * ERROR * size else "rounding hides the code"
+    )
+    verdicts[f"latent error above what is allowed, {where}"] = bool(error > allowed)
     return verdicts, figures
 
 

@@ -265,8 +265,13 @@ def draw_batch(seed: int, number: int) -> Batch:
         if kind in CODELESS:
             clean[row] = unmade(own, kind, clean[row], other, k)
         observation[row], spread[row] = disturbed(own, kind, clean[row], weights)
-    observation = as_stored(observation, dtype)
-    noise = [str(kind) for kind in kinds]
+    observation, bare = as_stored(observation, dtype), as_stored(clean, dtype)
+    # Noise that hit no entry, or that the type's rounding swallowed, is none.
+    same = (observation == bare).all(axis=1)
+    noise = [
+        "none" if alike and kind not in CODELESS else str(kind)
+        for alike, kind in zip(same, kinds, strict=True)
+    ]
     return Batch(
         number, net, method, dtype, noise, latent, clean, observation, mask, weights, spread
     )

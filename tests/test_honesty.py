@@ -148,12 +148,12 @@ class TestPlanted:
             "residual is another",
             "free directions missed",
             "another preimage of a unique one",
-            "latent error above what is allowed, well conditioned",
+            "latent error above what is allowed, the data tell the code",
         } <= asked(one, told)
 
     def test_a_latent_that_is_off(self):
         one = row(chain((3, 12, 20)), np.array([1.0, -0.5, 0.2]))
-        name = "latent error above what is allowed, well conditioned"
+        name = "latent error above what is allowed, the data tell the code"
         assert wrong(one, said(one, one.truth + 0.01)) >= {name}
         assert wrong(one, said(one, one.truth + 0.01, allowed_error=1e-6)) >= {name}
         assert name not in wrong(one, said(one, one.truth + 0.01, allowed_error=0.1))
