@@ -172,7 +172,9 @@ def show(problem: int, seed: int) -> None:
     number, i = divmod(problem, ROWS)
     batch = draw_batch(seed, number)
     print(json.dumps(rounded(plain(records(seed, number)[i])), indent=1))
-    said, row = told(batch)[i], row_of(batch, i)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the record has them
+        said, row = told(batch)[i], row_of(batch, i)
     print("true code", row.truth, "\nanswer   ", said.latent, "\nsaid", said)
     print("observation", row.x, "\nseen", row.seen.astype(int), "\nclean", batch.clean[i])
     print("noise's standard deviation", batch.spread[i])
