@@ -178,7 +178,8 @@ def pseudo_inverse_norm(matrix: Float[np.ndarray, "n k"]) -> float:
     singular = np.linalg.svd(matrix, compute_uv=False)
     if not singular[-1] > RANK_TOLERANCE * singular[0]:
         return np.inf
-    return float(np.linalg.norm(1.0 / singular))
+    with np.errstate(over="ignore"):
+        return float(np.linalg.norm(1.0 / singular))
 
 
 def _gram(matrix: Float[np.ndarray, "n k"]) -> tuple[np.ndarray, np.ndarray] | None:
