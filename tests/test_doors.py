@@ -263,3 +263,26 @@ def test_weights_of_intervals_are_checked_as_those_of_an_inversion(bad):
     with pytest.raises(ValueError, match=r"weights has shape \(19,\)"):
         jaxinv.confidence(G, X, found, weights=np.ones(19))
 
+
+# Stated noise
+
+
+@pytest.mark.parametrize("noise", [np.nan, np.inf, -np.inf, -1.0, True, np.True_, "0.1", [0.1]])
+def test_noise_that_is_no_standard_deviation_is_refused(noise):
+    with pytest.raises(ValueError, match=r"noise=.* must be a standard deviation"):
+        jaxinv.invert(G, X, noise=noise)
+    with pytest.raises(ValueError, match=r"noise=.* must be a standard deviation"):
+        next(jaxinv.invert_stream(G, [X], noise=noise))
+
+
+@pytest.mark.parametrize("method", ["auto", "lm", "exact"])
+@pytest.mark.parametrize("noise", [0, 0.0, 1e-300, np.float32(0.0)])
+def test_rows_that_are_reproduced_are_no_less_so_where_no_noise_is_stated(method, noise):
+    for seed in range(3):
+        net = jaxinv.Generator.random((3, 9, 24), seed=seed, activation="leaky_relu:0.1")
+        x = np.asarray(net(Z))
+        stated = jaxinv.invert(net, x, method, noise=noise)
+        assert (np.asarray(stated.status) == Status.SOLVED).all()
+        _bits(stated, jaxinv.invert(net, x, method))
+    off = x + 1e-3 * np.random.default_rng(0).standard_normal(x.shape)
+    assert not np.asarray(jaxinv.invert(net, off, method, noise=noise).ok).any()

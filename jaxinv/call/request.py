@@ -116,8 +116,11 @@ def requested(generator: Decoder, entries: int, method: str | Method, options: O
     if refine is not None:
         _check_refinement(refine, settings)
     check_entries(generator, entries)
-    if noise is not None and not (isinstance(noise, Real) and noise >= 0):
-        raise ValueError(f"noise={noise!r} must be a standard deviation, a number of 0 or more")
+    if noise is not None and not _is_deviation(noise):
+        raise ValueError(
+            f"noise={noise!r} must be a standard deviation, a finite number of 0 or more; leave it "
+            "out where it is not known"
+        )
     if chunk is not None and not (_is_integer(chunk) and chunk >= 1):
         raise ValueError(f"chunk={chunk!r} must be a whole number of rows, at least 1")
     if not (_is_integer(seed) and abs(seed) < 2**63):
@@ -167,6 +170,10 @@ def _given_starts(request: Request, batch: int, start: Any) -> Float[np.ndarray,
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_deviation(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < np.inf
 
 
 def _with_operator(generator: Decoder, operator: Any, m: int, method: Method) -> Decoder:
