@@ -27,6 +27,7 @@ from safetensors import safe_open
 
 from benchmarks.record import RESULTS, machine, write
 from jaxinv.joint.descent.gradient_descent import BestRun, descend, keep_best
+from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.joint.search.starts import starting_points
 from jaxinv.model.generator import Generator
 from jaxinv.outcome.status import Status
@@ -86,7 +87,8 @@ def inverted(
     method: GradientDescent,
 ) -> tuple[BestRun, jax.Array]:
     """Each observation's best run, and how many gradients it took."""
-    runs = descend(generator, x, weight, starts, method)
+    free = jnp.full(generator.latent_size, jnp.inf)
+    runs = descend(generator, x, weight, starts, Box(-free, free), method)
     return keep_best(generator, x, weight, runs, method), runs.steps.sum(axis=1)
 
 

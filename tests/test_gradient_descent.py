@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import optax
 import pytest
+import scipy.optimize
 
+import jaxinv
 from jaxinv.joint.descent.gradient_descent import _NAMED, _best_run, gradient_descent
 from jaxinv.joint.search.starts import starting_points
 from jaxinv.model.generator import Generator
@@ -298,3 +300,31 @@ def test_settings() -> None:
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         GradientDescent(**settings)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_bounds_hold_every_iterate_and_hide_no_code_inside(optimizer: str) -> None:
+    rate = 0.5 if optimizer == "sgd" else 0.05
+    method = GradientDescent(rate, steps=4_000, optimizer=optimizer, restarts=3)
+    z = np.clip(codes(EASY, 4), -0.9, 0.9)
+    inside = jaxinv.invert(EASY, observe(EASY, z), method, latent_bounds=(-1.0, 1.0))
+    assert statuses(inside) == [Status.SOLVED] * 4
+    assert recovery_error(inside, z).max() < 1e-5
+    # Rows whose code lies outside end on a side of the box, from wherever they begin.
+    outside = z + 2.0 * np.eye(5)[0]
+    found = jaxinv.invert(
+        EASY, observe(EASY, outside), method, latent_bounds=(-1.0, 1.0), start=outside
+    )
+    latent = np.asarray(found.latent)
+    assert (np.abs(latent) <= 1.0).all() and (np.abs(latent) == 1.0).any(1).all()
+    assert not np.isin(np.asarray(found.status), [Status.SOLVED, Status.UNDERDETERMINED]).any()
+
+
+def test_a_run_held_back_by_a_bound_has_converged_to_the_least_squares_inside() -> None:
+    matrix = np.random.default_rng(0).standard_normal((12, 3)) / 4
+    line = Generator.from_layers([(matrix, None, "identity")])
+    z = np.array([[0.5, 3.0, -0.2]])
+    found = jaxinv.invert(line, observe(line, z), GENTLE, latent_bounds=(-1.0, 1.0))
+    best = scipy.optimize.lsq_linear(matrix, (z @ matrix.T)[0], (-1.0, 1.0), tol=1e-14)
+    np.testing.assert_allclose(found.latent[0], best.x, atol=1e-8)
+    assert statuses(found) == [Status.INEXACT]

@@ -13,11 +13,11 @@ from jaxinv.call.request import (
     check_entries,
     checked,
     data_of,
-    real_array,
     requested,
 )
 from jaxinv.call.runners import runner
 from jaxinv.model.decoder import Decoder
+from jaxinv.model.given import observed_array
 from jaxinv.model.layer import Layer
 from jaxinv.outcome.inversion import Inversion, concatenate, take_rows
 from jaxinv.settings import Method, resolve
@@ -47,10 +47,11 @@ def invert(
 
     generator: a `Generator`, or a `FunctionGenerator` for the methods "auto", "lm" and "gd".
     observations: (B, n), or (n,) for one. method: a name ("auto", "exact", "linf", ...) or its
-    settings. mask: (n,) or (B, n) bool, True where observed. weights: (n,) or (B, n) > 0,
-    importance of each observed entry. latent_bounds: (low, high), scalars or (k,). operator: A of
-    y = A G(z) + e, observations being y: a matrix (m, n), a scipy sparse one, or a pair of linear
-    callables (forward, adjoint) on one vector each. noise: standard deviation per entry; where
+    settings. mask: (n,) or (B, n) bool, True where observed; what a masked array of NumPy hides
+    is not observed either. weights: (n,) or (B, n) > 0, importance of each observed entry.
+    latent_bounds: (low, high), scalars or (k,). operator: A of y = A G(z) + e, observations being
+    y: a matrix (m, n), a scipy sparse one, or a pair of linear callables (forward, adjoint) on one
+    vector each. noise: standard deviation per entry; where
     stated, a row whose residual exceeds it (by three standard deviations of a chi-square) is
     INEXACT. refine: "lm" carries a layer-wise answer to the nearest minimum over all layers;
     "linf" and "l1" then minimise that norm of the residual instead (bounded noise; gross
@@ -74,15 +75,17 @@ def invert(
     >>> np.allclose(r.latent, z)
     True
     """
-    x = real_array("observations", observations)
+    given = observed_array("observations", observations)
+    x = given.values
     if x.ndim not in (1, 2):
         raise ValueError(f"observations have shape {x.shape}; expected (n,) or (B, n)")
     rows = np.atleast_2d(x)
     options = Options(
         mask, weights, latent_bounds, operator, noise, refine, seed, chunk, start, precision
     )
-    rounding = rounding_of(observations, precision)
-    request, data = checked(generator, rows, method, options, rounding)
+    hidden = None if given.hidden is None else np.atleast_2d(given.hidden)
+    rounding = rounding_of(given, precision)
+    request, data = checked(generator, rows, method, options, rounding, hidden)
     share = -(-len(rows) // len(chosen_devices(devices)))
     size = min(chunk or default_chunk(generator, request.method), max(share, 1))
     starts = range(0, max(len(rows), 1), size)
@@ -132,7 +135,8 @@ def invert_stream(
         # operator is multiplied into the last layer once.
         request, size = None, chunk
         for number, observations in enumerate(chunks):
-            rows = real_array(f"chunk {number}", observations)
+            given = observed_array(f"chunk {number}", observations)
+            rows = given.values
             if rows.ndim != 2:
                 raise ValueError(f"chunk {number} has shape {rows.shape}; expected (B, n)")
             if request is None:
@@ -147,8 +151,8 @@ def invert_stream(
             own = options
             if isinstance(start, Iterator):
                 own = replace(options, start=next(start, None))
-            rounding = rounding_of(observations, precision)
-            yield Piece(request, data_of(request, rows, own, rounding), size)
+            rounding = rounding_of(given, precision)
+            yield Piece(request, data_of(request, rows, own, rounding, given.hidden), size)
 
     yield from in_flight(pieces(), devices)
 

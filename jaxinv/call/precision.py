@@ -39,9 +39,9 @@ def rounding_of(observations: Any, precision: Any) -> Rounding:
         if not 0 <= float(precision) < np.inf:
             raise ValueError(f"precision={precision!r} must be a step of 0 or more, and finite")
         return Rounding(exact, float(precision))
-    if precision in UNIT:
+    if isinstance(precision, str) and precision in UNIT:
         return Rounding(UNIT[precision])
-    if precision in PIXEL:
+    if isinstance(precision, str) and precision in PIXEL:
         return Rounding(exact, PIXEL[precision])
     raise ValueError(
         f"precision={precision!r} is not known; expected one of {(*UNIT, *PIXEL)}, or the step "

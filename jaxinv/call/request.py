@@ -11,6 +11,7 @@ from jaxinv.call.precision import Rounding
 from jaxinv.layerwise.sweep import LatentBounds
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import undone_by_layers
+from jaxinv.model.given import given_array, positive_weights, real_array, refuse_traced
 from jaxinv.model.measurement import measured, operator_matrix
 from jaxinv.settings import (
     REFINEMENTS,
@@ -76,15 +77,24 @@ def checked(
     method: str | Method,
     options: Options,
     rounding: Rounding,
+    hidden: Bool[np.ndarray, "B n"] | None = None,
 ) -> tuple[Request, Data]:
-    """Check every argument at the door."""
+    """Check every argument at the door. hidden: what the observations' own mask leaves out."""
     request = requested(generator, rows.shape[1], method, options)
-    return request, data_of(request, rows, options, rounding)
+    return request, data_of(request, rows, options, rounding, hidden)
 
 
-def data_of(request: Request, rows: np.ndarray, options: Options, rounding: Rounding) -> Data:
-    """Observations with what the options say of each."""
+def data_of(
+    request: Request,
+    rows: np.ndarray,
+    options: Options,
+    rounding: Rounding,
+    hidden: Bool[np.ndarray, "B n"] | None = None,
+) -> Data:
+    """Observations with what the options, and their own mask, say of each."""
     weight = entry_weights(rows.shape, options)
+    if hidden is not None:
+        weight = np.where(hidden, 0.0, weight)
     return Data(rows, weight, _given_starts(request, len(rows), options.start), rounding)
 
 
@@ -95,6 +105,7 @@ def requested(generator: Decoder, entries: int, method: str | Method, options: O
             f"generator is a {type(generator).__name__}; expected jaxinv.Generator or "
             "jaxinv.FunctionGenerator"
         )
+    refuse_traced("generator", generator)
     settings = resolve(method)
     if isinstance(settings, Exact | LayerLP):
         what, instead = type(settings).__name__, "use 'auto', 'lm' or 'gd'"
@@ -105,8 +116,11 @@ def requested(generator: Decoder, entries: int, method: str | Method, options: O
     if refine is not None:
         _check_refinement(refine, settings)
     check_entries(generator, entries)
-    if noise is not None and not (isinstance(noise, Real) and noise >= 0):
-        raise ValueError(f"noise={noise!r} must be a standard deviation, a number of 0 or more")
+    if noise is not None and not _is_deviation(noise):
+        raise ValueError(
+            f"noise={noise!r} must be a standard deviation, a finite number of 0 or more; leave it "
+            "out where it is not known"
+        )
     if chunk is not None and not (_is_integer(chunk) and chunk >= 1):
         raise ValueError(f"chunk={chunk!r} must be a whole number of rows, at least 1")
     if not (_is_integer(seed) and abs(seed) < 2**63):
@@ -131,9 +145,7 @@ def entry_weights(shape: tuple[int, ...], options: Options) -> Float[np.ndarray,
     observed = _mask(shape, options.mask)
     importance = np.ones(shape)
     if options.weights is not None:
-        importance = _per_entry("weights", options.weights, shape)
-        if not (np.isfinite(importance).all() and (importance > 0).all()):
-            raise ValueError("weights must be positive and finite; use mask= to leave entries out")
+        importance = positive_weights(_per_entry("weights", options.weights, shape))
     return observed * importance
 
 
@@ -145,11 +157,12 @@ def _given_starts(request: Request, batch: int, start: Any) -> Float[np.ndarray,
         raise ValueError(f"start= is for 'auto', 'lm' and 'gd'; {name} goes layer by layer")
     k = request.generator.latent_size
     given = real_array("start", start)
+    shape = given.shape
     if given.shape in ((k,), (batch, k)):
         given = np.broadcast_to(given, (batch, k))[:, None]
     if given.ndim != 3 or given.shape[::2] != (batch, k) or not given.shape[1]:
         raise ValueError(
-            f"start has shape {np.shape(start)}; expected ({k},), ({batch}, {k}) or "
+            f"start has shape {shape}; expected ({k},), ({batch}, {k}) or "
             f"({batch}, s, {k}), s starting points of each row"
         )
     return np.where(np.isfinite(given).all(-1, keepdims=True), given, np.nan)
@@ -157,6 +170,10 @@ def _given_starts(request: Request, batch: int, start: Any) -> Float[np.ndarray,
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_deviation(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < np.inf
 
 
 def _with_operator(generator: Decoder, operator: Any, m: int, method: Method) -> Decoder:
@@ -192,10 +209,10 @@ def _bounds(k: int, latent_bounds: tuple[Any, Any] | None) -> LatentBounds:
 def _mask(shape: tuple[int, ...], mask: Any) -> Bool[np.ndarray, "B n"]:
     if mask is None:
         return np.ones(shape, bool)
-    given = np.asarray(mask)
+    given = given_array("mask", mask)
     if given.dtype != bool:
         raise ValueError(f"mask has dtype {given.dtype}; expected bool, True where observed")
-    if not given.any():
+    if given.size and not given.any():
         raise ValueError("the mask hides every entry; True means observed")
     return np.broadcast_to(_fits("mask", given, shape), shape)
 
@@ -208,13 +225,3 @@ def _fits(what: str, given: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if given.shape not in (shape, shape[-1:], ()):
         raise ValueError(f"{what} has shape {given.shape}; expected {shape[-1:]} or {shape}")
     return given
-
-
-def real_array(what: str, values: Any) -> np.ndarray:
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"dtype {array.dtype}")
-        return array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} must be an array of real numbers ({error})") from None

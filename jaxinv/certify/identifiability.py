@@ -22,6 +22,7 @@ from jaxinv.certify.local_rank import local_rank, matrix_rank
 from jaxinv.model import walk
 from jaxinv.model.activation import Activation
 from jaxinv.model.decoder import Decoder
+from jaxinv.model.given import given_array
 from jaxinv.model.layer import Layer
 
 LARGEST_MATRIX = 1 << 20  # entries of a layer that is no matrix, whose rank is taken all the same
@@ -106,7 +107,7 @@ def active_rows(activation: Activation, output: np.ndarray) -> np.ndarray:
 
 def observed_rows(mask: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "B n"]:
     """The mask (n,) or (B, n) for every row, all True where there is none."""
-    given = np.ones(shape, bool) if mask is None else np.asarray(mask)
+    given = np.ones(shape, bool) if mask is None else given_array("mask", mask)
     if given.dtype != bool or given.shape not in (shape, shape[1:]):
         raise ValueError(
             f"mask has dtype {given.dtype} and shape {given.shape}; expected bool, {shape[1:]} "

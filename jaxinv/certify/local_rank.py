@@ -61,14 +61,21 @@ def local_rank(
     latent: Float[np.ndarray, "B k"],
     observed: Bool[np.ndarray, "B n"],
     deviation: Float[np.ndarray, "B n"] | None = None,
+    wanted: Bool[np.ndarray, " B"] | None = None,
 ) -> LocalRank:
-    """Rank and gain at each latent. deviation: of each observed entry's error; None is exact."""
+    """Rank and gain at each latent. deviation: of each observed entry's error; None is exact.
+
+    wanted: False where a row only holds its place, which the last bits of the others depend on.
+    """
     batch, k = latent.shape
     rank, gain = np.full(batch, k), np.zeros(batch)
     block = block_size(decoder, batch, deviation is not None)
     for start in range(0, batch, block):
         # One shape for every block: the last one is padded, not compiled anew.
         rows = np.arange(start, min(start + block, batch))
+        idle = np.zeros(len(rows), bool) if wanted is None else ~wanted[rows]
+        if idle.all():
+            continue
         padded = np.resize(rows, block)
         with jax.enable_x64(True):
             error = None if deviation is None else jnp.asarray(deviation[padded])
@@ -76,6 +83,7 @@ def local_rank(
             around = surroundings(decoder, *data)
         clear, estimate = (np.asarray(p)[: len(rows)] for p in (around.clear, around.gain))
         gain[rows] = estimate
+        clear = clear | idle
         if clear.all():
             continue
         both = np.asarray(around.columns), np.asarray(around.sure)
@@ -178,7 +186,8 @@ def pseudo_inverse_norm(matrix: Float[np.ndarray, "n k"]) -> float:
     singular = np.linalg.svd(matrix, compute_uv=False)
     if not singular[-1] > RANK_TOLERANCE * singular[0]:
         return np.inf
-    return float(np.linalg.norm(1.0 / singular))
+    with np.errstate(over="ignore"):
+        return float(np.linalg.norm(1.0 / singular))
 
 
 def _gram(matrix: Float[np.ndarray, "n k"]) -> tuple[np.ndarray, np.ndarray] | None:

@@ -28,6 +28,7 @@ from jaxinv.certify.local_rank import RANK_TOLERANCE, block_size, surroundings
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.norms import row_norms
 from jaxinv.model.decoder import Decoder
+from jaxinv.model.given import observed_array, positive_weights, real_array
 from jaxinv.outcome.inversion import Inversion
 
 # By this factor: intervals of 95% were seen to cover 93 to 97 below it, down to 69 above.
@@ -86,7 +87,8 @@ def confidence(
     """
     if not 0 < level < 1:
         raise ValueError(f"level={level} must be in (0, 1)")
-    x = np.asarray(observations, dtype=np.float64)
+    given = observed_array("observations", observations)
+    x, hidden = given.values, given.hidden
     rows, latent = np.atleast_2d(x), np.atleast_2d(np.asarray(inversion.latent))
     n, k = generator.observation_size, generator.latent_size
     if rows.shape != (len(latent), n) or latent.shape[1] != k:
@@ -95,14 +97,17 @@ def confidence(
             f"expected (B, {n}) and (B, {k})"
         )
     observed = observed_rows(mask, rows.shape)
+    if hidden is not None:
+        observed = observed & ~np.atleast_2d(hidden)
     if (observed.sum(-1) <= k).any():
         raise ValueError(f"fewer than {k + 1} observed entries leave nothing to estimate noise by")
-    weight = np.broadcast_to(1.0 if weights is None else np.asarray(weights), rows.shape)
-    weight = np.where(observed, weight, 0.0)
+    weight = np.where(observed, _importance(weights, rows.shape), 0.0)
     quantile = np.asarray(stats.t.ppf(0.5 + level / 2, observed.sum(-1) - k))
     parts = [_one(*row) for row in _around(generator, rows, latent, weight, quantile)]
+    shapes = (), (k, k), (k,), (k,), (), ()
     noise, covariance, low, high, ambiguous, reliable = (
-        np.array(part) for part in zip(*parts, strict=True)
+        np.array([part[i] for part in parts], bool if i == 5 else float).reshape(-1, *shape)
+        for i, shape in enumerate(shapes)
     )
     if not reliable.all():
         warnings.warn(
@@ -141,6 +146,13 @@ def _around(
             seen = observed[row]
             own, wider = ((weight[row] * part[place]).T[seen] for part in both)
             yield latent[row], noise[row], own, wider, float(share[place]), quantile[row]
+
+
+def _importance(weights: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "B n"]:
+    given = positive_weights(real_array("weights", 1.0 if weights is None else weights))
+    if given.shape not in (shape, shape[1:], ()):
+        raise ValueError(f"weights has shape {given.shape}; expected {shape[1:]} or {shape}")
+    return np.broadcast_to(given, shape)
 
 
 def _one(

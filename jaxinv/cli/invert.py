@@ -17,8 +17,9 @@ from rich.text import Text
 
 from jaxinv.call.invert import default_chunk, invert_stream
 from jaxinv.cli.options import Question, Source
-from jaxinv.cli.source import loaded
+from jaxinv.cli.source import file_of, loaded
 from jaxinv.job import durable
+from jaxinv.job.inputs import refuse_replacing
 from jaxinv.job.sources import known_precision, open_mask, open_rows, open_start, starting_points
 from jaxinv.outcome.inversion import Inversion, concatenate
 
@@ -36,6 +37,13 @@ def run(
         raise ValueError(f"--out {out} must end in .npz")
     if not out.parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.parent}")
+    inputs = {
+        "generator": file_of(source),
+        "observations": observations,
+        "mask": question.mask,
+        "starting points": question.start,
+    }
+    refuse_replacing(out, inputs)
     durable.probe(out)
     _, _, noise, mask, start, dataset, pixels, seed, precision = question
     method = question.settings

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from jaxinv.call.in_flight import chosen_devices
 from jaxinv.cli.options import Question, Source
 from jaxinv.cli.progress import Bar, Lines
 from jaxinv.cli.source import loaded
@@ -48,6 +49,7 @@ def begin(
     machines: Machines,
 ) -> int:
     """Begin a job, or take up the same one; returns the exit code."""
+    _check(machines)
     job = Job.create(
         folder,
         loaded(source),
@@ -76,6 +78,7 @@ def go_on(
     allow_code: bool,
 ) -> int:
     """Compute what is missing, or try again what was not solved; returns the exit code."""
+    _check(machines)
     job = Job.open(folder, allow_code)
     if not retry_failed:
         return _run(job, job, machines)
@@ -133,9 +136,16 @@ def _run(job: Job, attempt: Job, machines: Machines) -> int:
     return _exit_code(job)
 
 
-def _executors(machines: Machines) -> Executors:
+def _check(machines: Machines) -> None:
+    """Refuse what cannot be had, before a job is begun that would wait for it."""
     if machines.cluster and machines.workers:
         raise ValueError("--cluster has its own workers; leave --workers out")
+    _bytes(machines.memory)
+    if not machines.cluster:  # whose workers have devices of their own
+        chosen_devices(machines.devices)
+
+
+def _executors(machines: Machines) -> Executors:
     if machines.cluster:
         return partial(executors.cluster, machines.cluster)
     if machines.workers:

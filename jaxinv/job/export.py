@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from jaxinv.job import durable
+from jaxinv.job.inputs import refuse_replacing_inputs_of
 from jaxinv.job.job import Job
 from jaxinv.job.retry import results
 from jaxinv.outcome.status import Status
@@ -34,6 +35,7 @@ def export(job: Job, out: Path) -> None:
         raise ValueError(f"{out} ends in {out.suffix!r}; expected one of {sorted(writers)}")
     if not out.parent.is_dir():
         raise ValueError(f"{out}: there is no folder {out.parent}")
+    refuse_replacing_inputs_of(job, out)
     durable.replace(out, lambda file: writers[out.suffix](job, file))
 
 

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
+from jaxinv.call.precision import rounding_of
+from jaxinv.call.request import Options, requested
 from jaxinv.formats import load_generator
 from jaxinv.formats.code import Code, refusal
 from jaxinv.formats.safetensors import encoded
@@ -82,6 +86,9 @@ class Job:
         rows, described = observations_input(
             Path(observations), dataset, pixels, generator, before.observations if before else None
         )
+        # What every chunk would refuse is refused before there is a directory.
+        requested(generator, rows.width, method, Options(noise=noise, seed=seed))
+        rounding_of(np.empty(0), precision)
         wanted = Manifest(
             generator=generator_digest(generator, code),
             generator_name=name,

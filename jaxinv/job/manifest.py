@@ -172,8 +172,6 @@ def observations_input(
             f"{path} has {rows.width} entries a row; the generator makes "
             f"{generator.observation_size}"
         )
-    if rows.count < 1:
-        raise ValueError(f"{path} holds no rows")
     return rows, Input.of(rows, known)
 
 

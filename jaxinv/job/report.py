@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from jaxinv.formats.arrays import read_npy
 from jaxinv.job import durable, plots
+from jaxinv.job.inputs import refuse_replacing, refuse_replacing_inputs_of
 from jaxinv.job.job import Job
 from jaxinv.job.log import Log
 from jaxinv.job.retry import results, retries
@@ -40,6 +41,8 @@ def write(job: Job, path: Path, truth: Path | None = None) -> None:
     """Write the report of a complete job; truth: planted codes (B, k), an .npy file."""
     if job.shards.missing():
         raise ValueError(f"{job.folder} is not complete; run: jaxinv resume {job.folder}")
+    refuse_replacing_inputs_of(job, path)
+    refuse_replacing(path, {"planted codes": truth})
     found = _gather(job, None if truth is None else _planted(job, truth))
     sections = [
         ("Outcome", _outcome(found)),

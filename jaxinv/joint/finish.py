@@ -122,12 +122,11 @@ def _determined(
     gain = np.full(len(there), np.inf)
     if not there.any():
         return undetermined, gain
-    latent, observed = answer.latent[there], problem.weight[there] > 0
-    error = entry_errors(problem, np.where(explained[:, None], misfit, 0.0))[there]
-    known = local_rank(problem.generator, latent, observed, error)
-    gain[there] = known.gain
-    free = np.zeros(len(there), np.int64)
-    free[there] = problem.generator.latent_size - known.rank
+    latent, observed = np.where(there[:, None], answer.latent, 0.0), problem.weight > 0
+    error = entry_errors(problem, np.where(explained[:, None], misfit, 0.0))
+    known = local_rank(problem.generator, latent, observed, error, there)
+    gain[there] = known.gain[there]
+    free = np.where(there, problem.generator.latent_size - known.rank, 0)
     undetermined = np.where(answer.undetermined == BY_RANK, free, undetermined)
     for row in np.flatnonzero(explained & (undetermined > 0)):
         if pinned_at_kinks(problem.generator, answer.latent[row], problem.weight[row] > 0):

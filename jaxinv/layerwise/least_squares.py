@@ -160,6 +160,7 @@ def _by_singular_values(
         rank[i] = int((singular > rank_tolerance * singular[0]).sum())
         r = rank[i]
         if r == w.shape[1]:
-            gain[i] = 1.0 / singular[-1]
+            with np.errstate(over="ignore"):  # a subnormal singular value
+                gain[i] = 1.0 / singular[-1]
         latent[i] = ((left[:, :r].T @ (scale * target[i][kept])) / singular[:r]) @ right[:r]
     return latent, rank, gain

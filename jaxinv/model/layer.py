@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from scipy.linalg import solve_triangular
 
 from jaxinv.model.activation import Activation
+from jaxinv.model.given import real_array
 from jaxinv.model.linear.dense import Dense
 from jaxinv.model.linear.map import LinearMap
 
@@ -141,7 +142,7 @@ def checked_layer(
     """
     linear = _checked_map(number, width_in, weight)
     phi = Activation.parse(activation)
-    b = np.zeros(linear.width) if bias is None else _real_array(f"bias of layer {number}", bias)
+    b = np.zeros(linear.width) if bias is None else _finite_array(f"bias of layer {number}", bias)
     channels, *sizes = linear.output_shape
     if sizes and b.shape == (channels,):
         b = np.repeat(b, linear.width // channels)
@@ -162,7 +163,7 @@ def _checked_map(number: int, width_in: int | None, weight: Any) -> LinearMap:
         if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(weight)):
             raise ValueError(f"layer {number}, a {kind(weight)}, holds NaN or infinity")
         return weight
-    w = _real_array(f"weight of layer {number}", weight)
+    w = _finite_array(f"weight of layer {number}", weight)
     if w.ndim != 2 or 0 in w.shape:
         raise ValueError(
             f"weight of layer {number} has shape {w.shape}; expected (n_{number}, n_{number - 1})"
@@ -177,14 +178,8 @@ def _checked_map(number: int, width_in: int | None, weight: Any) -> LinearMap:
         return Dense(jnp.asarray(w))
 
 
-def _real_array(what: str, values: Any) -> np.ndarray:
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
-            raise TypeError(array.dtype)
-        array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} is not an array of real numbers ({error})") from None
+def _finite_array(what: str, values: Any) -> np.ndarray:
+    array = real_array(what, values)
     if not np.isfinite(array).all():
         raise ValueError(
             f"{what} holds {int((~np.isfinite(array)).sum())} entries that are NaN or infinite"

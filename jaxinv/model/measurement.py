@@ -20,6 +20,7 @@ from scipy import sparse
 from jaxinv.model.activation import Activation
 from jaxinv.model.decoder import Decoder, Linearization
 from jaxinv.model.generator import Generator
+from jaxinv.model.given import real_array
 from jaxinv.model.layer import Layer
 from jaxinv.model.linear.dense import Dense
 
@@ -38,11 +39,11 @@ def operator_matrix(operator: Any, n: int, m: int) -> Float[np.ndarray, "m n"]:
     else:
         dense = cast(Any, operator).toarray() if sparse.issparse(operator) else operator
         try:
-            matrix = np.asarray(dense, dtype=np.float64)
-        except (TypeError, ValueError):
+            matrix = real_array("operator", dense)
+        except ValueError as error:
             raise ValueError(
-                f"operator is a {type(operator).__name__}; expected a matrix, a scipy sparse "
-                "matrix, or a pair of callables (forward, adjoint)"
+                f"{error}; expected a matrix, a scipy sparse matrix, or a pair of callables "
+                "(forward, adjoint)"
             ) from None
     if matrix.shape != (m, n):
         raise ValueError(
@@ -132,7 +133,7 @@ def _materialised(
 
 
 def _applied(name: str, function: Callable[[Any], Any], v: np.ndarray, size: int) -> np.ndarray:
-    result = np.asarray(function(v), dtype=np.float64)
+    result = real_array(f"what operator's {name} returns", function(v))
     if result.shape != (size,):
         raise ValueError(
             f"operator's {name} maps shape {v.shape} to {result.shape}; expected ({size},)"

@@ -22,8 +22,9 @@ class GradientDescent:
     """The baseline: gradient descent over all layers at once, from random starting points.
 
     L(z) = sum_j (w_j (G(z)_j - x_j))^2 over the observed rows, without a factor 1/2 or 1/n: a step
-    of plain descent is z - learning_rate * 2 J'W^2(G(z) - x), J the Jacobian, W = diag(w). The
-    defaults are the paper's for random nets; see `paper`.
+    of plain descent is z - learning_rate * 2 J'W^2(G(z) - x), J the Jacobian, W = diag(w). Where
+    there are latent_bounds, every iterate is projected onto them. The defaults are the paper's for
+    random nets; see `paper`.
 
     learning_rate: squared latent per squared observation for "sgd" and "nesterov", about latent
     per step for the others. steps: iteration limit of one run. gradient_tolerance: a run has

@@ -27,9 +27,15 @@ def open_rows(path: str | Path, dataset: str | None = None, pixels: str = "unit"
 
     .npy; .npz (one array, or the one named by `dataset`, or "observations"); .h5 and .hdf5; .zarr;
     a folder of images, whose pixels become [0, 1] ("unit") or [-1, 1] ("signed"). Raises ValueError
-    where the file is damaged or holds anything but rows of real numbers.
+    where the file is damaged, holds no row, or anything but rows of real numbers.
     """
-    path = Path(path)
+    rows = _opened(Path(path), dataset, pixels)
+    if rows.count < 1:
+        raise ValueError(f"{path} holds no rows; expected at least one")
+    return rows
+
+
+def _opened(path: Path, dataset: str | None, pixels: str) -> Rows:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; expected a file or folder of observations")
     if path.suffix == ".npy":

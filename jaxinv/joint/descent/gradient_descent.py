@@ -52,11 +52,13 @@ def gradient_descent(
 ) -> Inversion:
     """Minimise the weighted squared distance from random starting points, keep the best run.
 
-    L(z) = sum_j m_j (w_j (G(z)_j - x_j))^2,    z <- z + update(grad L(z)),
+    L(z) = sum_j m_j (w_j (G(z)_j - x_j))^2,    z <- P(z + update(grad L(z))),
 
-    m the mask and w the weights. A run stops where ||grad L||_2 <= gradient_tolerance, at the step
-    limit, where the loss overflows, or when another run of its observation has converged to a
-    point that solves it. A run's result is the point it converged to, else the best it saw.
+    m the mask, w the weights, and P the projection onto the latent's bounds, where there are any: a
+    step ends on the side it would leave by. A run stops where ||grad L||_2 <= gradient_tolerance,
+    entries that a side holds back left out, at the step limit, where the loss overflows, or when
+    another run of its observation has converged to a point that solves it. A run's result is the
+    point it converged to, else the best it saw.
 
     Status: SOLVED where sqrt(L(z)) <= tolerance * sqrt(sum_j m_j (w_j x_j)^2), recomputed from the
     latent returned: the generator reproduces the observation, whatever stopped the run. INEXACT
@@ -89,9 +91,10 @@ def gradient_descent(
 
 
 def descended(problem: Problem, method: GradientDescent) -> Provisional:
-    """The method on the observations of a problem; its limit and its box have no part in it.
+    """The method on the observations of a problem; its limit has no part in it.
 
-    Where the caller has named starting points, random ones stand in for those left out.
+    Where the caller has named starting points, random ones stand in for those left out. A start
+    outside the box is moved onto its side.
     """
     given = problem.start
     starts = starting_points(
@@ -104,8 +107,9 @@ def descended(problem: Problem, method: GradientDescent) -> Provisional:
     if given is not None:
         left_out = ~np.isfinite(given).all(-1, keepdims=True)
         starts = jnp.asarray(np.where(left_out, starts, given))
-    x, weight = jnp.asarray(problem.observation), jnp.asarray(problem.weight)
-    best: BestRun = _best_run(problem.generator, x, weight, starts, method)
+    x, weight, box = jnp.asarray(problem.observation), jnp.asarray(problem.weight), problem.box
+    starts = jnp.clip(starts, box.low, box.high)
+    best: BestRun = _best_run(problem.generator, x, weight, starts, box, method)
     live = problem.live
     return Provisional(
         latent=np.where(live[:, None], best.latent, np.nan),
@@ -119,11 +123,12 @@ def descend(
     x: Float[Array, "batch n"],
     weight: Float[Array, "batch n"],
     starts: Float[Array, "batch R k"],
+    box: Box,
     method: GradientDescent,
 ) -> Descent:
     """Run every starting point to its end, for use inside a traced computation.
 
-    weight: 0 where an entry is not observed, which may then hold anything.
+    weight: 0 where an entry is not observed, which may then hold anything. starts: inside the box.
     """
     optimizer = optax.with_extra_args_support(_optimizer(method))
     solved_loss = _solved_loss(x, weight, method.tolerance)[:, None]
@@ -143,8 +148,8 @@ def descend(
         updates, memory = _per_run(update)(
             x, weight, state.latent, state.loss, state.gradient, state.optimizer
         )
-        latent = state.latent + updates
-        after = _evaluate(generator, x, weight, latent, method.gradient_tolerance)
+        latent = jnp.clip(state.latent + updates, box.low, box.high)
+        after = _evaluate(generator, x, weight, latent, box, method.gradient_tolerance)
         better = after.loss < state.best_loss
         moved = state._replace(
             latent=latent,
@@ -159,7 +164,7 @@ def descend(
         )
         return select(running(state), moved, state)
 
-    first = _evaluate(generator, x, weight, starts, method.gradient_tolerance)
+    first = _evaluate(generator, x, weight, starts, box, method.gradient_tolerance)
     state = Descent(
         latent=starts,
         loss=first.loss,
@@ -215,7 +220,7 @@ class _Evaluation(NamedTuple):
 
 
 def _evaluate(
-    generator: Decoder, x: Array, weight: Array, z: Array, tolerance: float
+    generator: Decoder, x: Array, weight: Array, z: Array, box: Box, tolerance: float
 ) -> _Evaluation:
     """L(z) and grad L(z) = 2 J'(m w^2 (G(z) - x)), both exact on the cell z lies in."""
     x, weight = x[:, None], weight[:, None]
@@ -224,7 +229,8 @@ def _evaluate(
     loss = (misfit**2).sum(axis=-1)
     (gradient,) = pull_back(2.0 * weight * misfit)
     norm = jnp.linalg.norm(gradient, axis=-1)
-    return _Evaluation(loss, gradient, norm <= tolerance, ~jnp.isfinite(loss + norm))
+    free = jnp.linalg.norm(jnp.where(box.pressed(z, gradient), 0.0, gradient), axis=-1)
+    return _Evaluation(loss, gradient, free <= tolerance, ~jnp.isfinite(loss + norm))
 
 
 def _loss(generator: Decoder, x: Array, weight: Array, z: Array) -> Array:
@@ -245,9 +251,14 @@ def _solved_loss(x: Array, weight: Array, tolerance: float) -> Float[Array, " ba
 
 @partial(jax.jit, static_argnames="method")
 def _best_run(
-    generator: Decoder, x: Array, weight: Array, starts: Array, method: GradientDescent
+    generator: Decoder,
+    x: Array,
+    weight: Array,
+    starts: Array,
+    box: Box,
+    method: GradientDescent,
 ) -> BestRun:
-    runs = descend(generator, x, weight, starts, method)
+    runs = descend(generator, x, weight, starts, box, method)
     return keep_best(generator, x, weight, runs, method)
 
 

@@ -1,0 +1,126 @@
+"""What the command line refuses before it writes: inputs stay whole, and no folder is left."""
+
+import os
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import jaxinv
+from jaxinv.cli import app
+from jaxinv.job.export import export
+from jaxinv.job.job import Job
+from jaxinv.job.report import write
+
+
+def refused(arguments, sentence, kind=ValueError):
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    with pytest.raises(kind, match=sentence):
+        raise done.exception
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A folder with a generator, observations, a mask and a start, as the current one."""
+    net = jaxinv.Generator.random((2, 6, 12), seed=0)
+    z = np.random.default_rng(0).standard_normal((3, 2))
+    jaxinv.save_generator(net, tmp_path / "net.npz")
+    np.savez(tmp_path / "x.npz", np.asarray(net(z)))
+    np.savez(tmp_path / "mask.npz", np.ones(12, bool))
+    np.savez(tmp_path / "start.npz", z)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+ASKED = ["invert", "net.npz", "x.npz", "--mask", "mask.npz", "--start", "start.npz"]
+
+
+@pytest.mark.parametrize("name", ["net", "x", "mask", "start"])
+def test_no_input_is_replaced_by_the_codes(work, name):
+    words = {"net": "generator", "x": "observations", "start": "starting points"}
+    before = (work / f"{name}.npz").read_bytes()
+    (work / "link.npz").symlink_to(f"{name}.npz")
+    os.link(work / f"{name}.npz", work / "hard.npz")
+    (work / "sub").mkdir()
+    outs = [f"{name}.npz", work / f"{name}.npz", f"sub/../{name}.npz", "link.npz", "hard.npz"]
+    for out in outs:
+        refused(
+            [*ASKED, "--out", out],
+            f"is the file of the {words.get(name, name)}, {name}.npz, which would be replaced",
+        )
+    assert (work / f"{name}.npz").read_bytes() == before
+    assert (work / "link.npz").is_symlink()
+
+
+def test_main_ends_with_two(work, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["jaxinv", *ASKED, "--out", "net.npz"])
+    with pytest.raises(SystemExit) as ended:
+        jaxinv.cli.main()
+    assert ended.value.code == 2
+    assert "which would be replaced" in capsys.readouterr().err
+
+
+def test_other_files_are_replaced_as_before(work):
+    asked = [*ASKED, "--method", "lm", "--out", "codes.npz"]
+    for _ in range(2):
+        assert CliRunner().invoke(app, asked).exit_code == 0
+
+
+def test_a_job_s_results_do_not_replace_what_it_reads_or_keeps(work):
+    np.save("x.npy", np.load("x.npz")["arr_0"])
+    asked = ["invert", "net.npz", "x.npy", "--method", "lm", "--mask", "mask.npz"]
+    assert CliRunner().invoke(app, [*asked, "--out", "job"]).exit_code == 0
+    job = Job.open(work / "job")
+    files = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+    os.link("x.npy", "hard.npy")
+    for out in ("x.npy", "hard.npy", "mask.npz"):
+        with pytest.raises(ValueError, match="which would be replaced"):
+            export(job, work / out)
+    with pytest.raises(ValueError, match="lies among the job's results"):
+        export(job, work / "job/shards/00000000.npy")
+    np.save("truth.npy", np.load("start.npz")["arr_0"])
+    for out in ("x.npy", "job/manifest.json", "job/generator.safetensors", "truth.npy"):
+        with pytest.raises(ValueError, match="which would be replaced"):
+            write(job, work / out, work / "truth.npy")
+    assert all(path.read_bytes() == data for path, data in files.items())
+    export(job, work / "codes.npy")
+    export(job, work / "codes.npy")
+
+
+@pytest.mark.parametrize("name", ["empty.npy", "empty.npz", "empty.h5"])
+def test_observations_of_no_rows_are_refused_into_a_file_and_into_a_job(work, name):
+    nothing = np.zeros((0, 12))
+    if name.endswith("h5"):
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(name, "w") as file:
+            file["x"] = nothing
+    else:
+        (np.save if name.endswith("npy") else np.savez)(name, nothing)
+    for out in ("codes.npz", "job"):
+        refused(["invert", "net.npz", name, "--out", out], f"{name} holds no rows")
+        assert not (work / out).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--devices", "99"], "devices=99; this process has"),
+        (["--workers", "2", "--devices", "99"], "devices=99; this process has"),
+        (["--memory", "lots"], "--memory 'lots' is not a size"),
+        (["--workers", "2", "--cluster", "tcp://nowhere:1"], "--cluster has its own workers"),
+        (["--noise", "inf"], "noise=inf must be a standard deviation"),
+        (["--seed", str(2**70)], "seed="),
+        (["--precision", "float12"], "precision='float12' is not known"),
+        (["--method", "simplex"], "not known"),
+    ],
+)
+def test_a_job_that_is_refused_leaves_no_folder(work, options, sentence):
+    refused(["invert", "net.npz", "x.npz", "--out", "job", *options], sentence)
+    assert not (work / "job").exists()
+
+
+def test_a_method_that_cannot_undo_the_generator_is_refused_before_there_is_a_folder(work):
+    asked = ["invert", "mnist-conv-vae-13", "pixels.npy", "--method", "exact", "--out", "job"]
+    np.save("pixels.npy", np.zeros((1, 784)))
+    refused(asked, "above largest_matrix")
+    assert not (work / "job").exists()
