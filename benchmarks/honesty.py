@@ -48,13 +48,14 @@ def told(batch: Batch) -> list[Told]:
     seen = np.ones(x.shape, bool) if batch.mask is None else np.broadcast_to(batch.mask, x.shape)
     if seen.sum(1).min() > latent.shape[1]:
         intervals = jaxinv.confidence(whole, x, r, mask=batch.mask, weights=batch.weights)
-    allowed = getattr(r, "allowed_error", None)
-    fields = [np.asarray(part).tolist() for part in (r.status, r.undetermined, r.residual)]
+    fields = [
+        np.asarray(part).tolist()
+        for part in (r.status, r.undetermined, r.residual, r.allowed_error)
+    ]
     return [
         Told(
             latent[i],
             *(field[i] for field in fields),
-            None if allowed is None else float(np.asarray(allowed)[i]),
             None if intervals is None else bool(intervals.reliable[i]),
             None if intervals is None else intervals.low[i],
             None if intervals is None else intervals.high[i],

@@ -18,7 +18,7 @@ from benchmarks.honesty_problems import ROWS, Batch
 SHARES = ("interval covers", "called reliable")
 SOLVED, UNDERDETERMINED = int(jaxinv.Status.SOLVED), int(jaxinv.Status.UNDERDETERMINED)
 BAD_INPUT = int(jaxinv.Status.BAD_INPUT)
-CLOSEST = getattr(jaxinv.Status, "CLOSEST", None)
+CLOSEST = int(jaxinv.Status.CLOSEST)
 ERROR = 1e-3  # ||z - z*|| / ||z*|| that is forgiven where a row reports no error of its own
 BETTER = 1.01  # factor by which another fit's residual must be lower
 REPRODUCED = 2e-6  # ||w r|| / ||w x||: twice the tolerance up to which a row counts as reproduced
@@ -194,9 +194,7 @@ def _fit(row: Row, told: Told, seed: int) -> tuple[dict[str, bool], dict[str, An
     off = own > max(REPRODUCED * float(size), 10 * np.finfo(float).eps * float(size))
     if not row.coded and off:
         verdicts["made by no code, SOLVED"] = told.status == SOLVED
-    words = {SOLVED: "a better fit than a SOLVED one"}
-    if CLOSEST is not None:
-        words[int(CLOSEST)] = "a better fit than a CLOSEST one"
+    words = {SOLVED: "a better fit than a SOLVED one", CLOSEST: "a better fit than a CLOSEST one"}
     if told.status not in words or not off:
         return verdicts, {}
     rng = np.random.default_rng([seed, 6, row.problem])

@@ -14,7 +14,7 @@ from jaxinv.joint.answer import refined
 from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.joint.endings.robust import robust_ending
 from jaxinv.joint.finish import Provisional, finished
-from jaxinv.joint.problem import Problem, explained_size, reproduced
+from jaxinv.joint.problem import Problem, blank_image, explained_size, reproduced
 from jaxinv.outcome.inversion import Inversion, take_rows
 from jaxinv.settings import Auto, LevenbergMarquardt
 
@@ -73,17 +73,17 @@ def joint_problem(
         # These weights say how entries compare: a power of two in common changes no digit.
         weight = np.ldexp(weight, -np.frexp(weight.max(-1, keepdims=True, initial=0.0))[1])
     box = Box(*(jnp.asarray(side) for side in request.latent_bounds))
-    size = explained_size(request.generator, x, weight, box)
+    blank = blank_image(request.generator, box, len(x))
     layers = request.generator.layers
     cancelled = not (layers and layers[-1].activation.kind == "sigmoid")
     error = entry_rounding(rounding, x, weight, cancelled)
     with np.errstate(over="ignore"):
-        limit = (tolerance * size) ** 2
+        limit = (tolerance * explained_size(x, weight, blank)) ** 2
         limit = np.maximum(limit, noise_limit(weight * error) ** 2)
         if request.noise is not None:
             limit = np.maximum(limit, noise_limit(request.noise * weight) ** 2)
     return Problem(
-        request.generator, x, weight, live, limit, size, error, box, request.seed, row_ids
+        request.generator, x, weight, live, limit, blank, error, box, request.seed, row_ids
     )
 
 

@@ -84,17 +84,21 @@ def _carried_on(
     reproduces the observation decides.
     """
     there = problem.live & np.isfinite(found.latent).all(-1)
-    image = np.asarray(problem.generator(np.where(there[:, None], found.latent, 0.0)))
-    observed = problem.weight > 0
-    residual = row_norms(np.where(observed, image - problem.observation, 0.0))
-    coarse = row_norms(problem.rounding) > COARSE * row_norms(observed * problem.observation)
-    open_ = there & ~(residual <= limit) & (coarse | (found.undetermined > 0))
-    if not open_.any():
+    size = row_norms((problem.weight > 0) * problem.observation)
+    coarse = row_norms(problem.rounding) > COARSE * size
+    asked = there & (coarse | (found.undetermined > 0))
+    if not asked.any():
         return found
-    moved = refined(replace(problem, live=open_), found, LevenbergMarquardt())
-    image = np.asarray(problem.generator(np.where(there[:, None], moved.latent, 0.0)))
-    after = row_norms(np.where(observed, image - problem.observation, 0.0))
-    better = open_ & (after <= limit)
+
+    def left(latent: Float[np.ndarray, "B k"]) -> Float[np.ndarray, " B"]:
+        filled = np.where(there[:, None], latent, 0.0)
+        return row_norms(problem.misfit(np.asarray(problem.generator(filled))))
+
+    asked &= ~(left(found.latent) <= limit)
+    if not asked.any():
+        return found
+    moved = refined(replace(problem, live=asked), found, LevenbergMarquardt())
+    better = asked & (left(moved.latent) <= limit)
     return replace(found, latent=np.where(better[:, None], moved.latent, found.latent))
 
 

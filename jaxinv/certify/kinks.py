@@ -36,9 +36,9 @@ def pinned_at_kinks(
         weight = np.asarray(layer.weight)
         u = weight @ value + np.asarray(layer.bias)
         seen = observed if number == len(layers) - 1 else np.ones(len(u), bool)
-        near = np.abs(u) <= walk.AT_KINK * np.abs(u).max(initial=0.0)
-        near &= layer.activation.kind == "relu"
-        fixed = ~near & (u > 0) if layer.activation.kind == "relu" else np.ones(len(u), bool)
+        relu = layer.activation.kind == "relu"
+        near = relu & (np.abs(u) <= walk.AT_KINK * np.abs(u).max(initial=0.0))
+        fixed = ~near & ((u > 0) | (not relu))
         most = weight[near & seen]
         least = np.eye(weight.shape[1])[lower_end]
         if not _only_zero(weight[fixed & seen], np.concatenate([most, -least])):
@@ -47,7 +47,7 @@ def pinned_at_kinks(
         slope = np.where(near, 1.0, np.asarray(layer.activation.derivative(u)))
         jacobian = (slope[:, None] * (weight @ jacobian))[seen]
         value = np.asarray(layer.activation.on_host(u))
-        lower_end = (value <= 0) | near if layer.activation.kind == "relu" else near
+        lower_end = ~fixed
     return at_kink and matrix_rank(jacobian) == len(latent)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.linalg import cholesky
+from jaxinv.linalg.blocks import blocks
 from jaxinv.model import walk
 from jaxinv.model.decoder import Decoder
 
@@ -70,13 +71,10 @@ def local_rank(
     batch, k = latent.shape
     rank, gain = np.full(batch, k), np.zeros(batch)
     block = block_size(decoder, batch, deviation is not None)
-    for start in range(0, batch, block):
-        # One shape for every block: the last one is padded, not compiled anew.
-        rows = np.arange(start, min(start + block, batch))
+    for rows, padded in blocks(np.arange(batch), block):
         idle = np.zeros(len(rows), bool) if wanted is None else ~wanted[rows]
         if idle.all():
             continue
-        padded = np.resize(rows, block)
         with jax.enable_x64(True):
             error = None if deviation is None else jnp.asarray(deviation[padded])
             data = jnp.asarray(latent[padded]), jnp.asarray(observed[padded]), error

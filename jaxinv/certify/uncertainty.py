@@ -25,8 +25,8 @@ from scipy import stats
 
 from jaxinv.certify.identifiability import observed_rows
 from jaxinv.certify.local_rank import RANK_TOLERANCE, block_size, surroundings
+from jaxinv.certify.noise_level import noise_of
 from jaxinv.linalg.blocks import blocks
-from jaxinv.linalg.norms import row_norms
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.given import observed_array, positive_weights, real_array
 from jaxinv.outcome.inversion import Inversion
@@ -131,10 +131,8 @@ def _around(
     """Of each row: latent, noise, J and J_sure weighted, the share of open units, the quantile."""
     there = np.isfinite(latent).all(-1)
     points, observed = np.where(there[:, None], latent, 0.0), weight > 0
-    misfit = np.where(observed, x - np.asarray(decoder(points)), 0.0)
-    freedom = observed.sum(-1) - latent.shape[1]
-    noise = np.where(there, row_norms(weight * misfit) / np.sqrt(freedom), np.nan)
-    deviation = np.where(there, noise, 0.0)[:, None] / np.where(observed, weight, np.inf)
+    misfit = np.where(there[:, None] & observed, x - np.asarray(decoder(points)), 0.0)
+    noise, deviation = noise_of(misfit, weight, latent.shape[1])
     block = block_size(decoder, len(x), True)
     for rows, padded in blocks(np.arange(len(x)), block):
         with jax.enable_x64(True):

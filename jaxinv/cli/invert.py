@@ -20,7 +20,7 @@ from jaxinv.cli.options import Question, Source
 from jaxinv.cli.source import file_of, loaded
 from jaxinv.job import durable
 from jaxinv.job.inputs import refuse_replacing
-from jaxinv.job.sources import known_precision, open_mask, open_rows, open_start, starting_points
+from jaxinv.job.sources import open_mask, open_rows, open_start, precision_of, starting_points
 from jaxinv.outcome.inversion import Inversion, concatenate
 
 
@@ -49,7 +49,6 @@ def run(
     method = question.settings
     generator = loaded(source)
     rows = open_rows(observations, dataset, pixels)
-    precision = known_precision(rows) if precision is None else precision
     size = min(chunk or default_chunk(generator, method), max(rows.count, 1))
     seen = None
     if mask is not None:
@@ -80,7 +79,7 @@ def run(
             seed=seed,
             chunk=size,
             start=begun,
-            precision=precision,
+            precision=precision_of(rows, precision),
         ):
             parts.append(part)
             progress.advance(bar, len(part.status))

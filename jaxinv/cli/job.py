@@ -23,7 +23,7 @@ from jaxinv.job.job import Job
 from jaxinv.job.retry import open_retry, results, retries
 from jaxinv.job.run import CHUNK_MEMORY, Executors, run
 from jaxinv.job.summary import status_counts
-from jaxinv.outcome.status import Status
+from jaxinv.outcome.status import Status, unconfirmed
 
 INTERRUPTED = 75
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -182,7 +182,7 @@ def _counts(job: Job) -> dict[Status, int]:
 
 
 def _exit_code(job: Job) -> int:
-    return 0 if all(status.ok for status in _counts(job)) else 1
+    return 1 if unconfirmed(_counts(job)) else 0
 
 
 def _bytes(size: str | None) -> int:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxinv.job.work import Done
-from jaxinv.outcome.status import Status
+from jaxinv.outcome.status import unconfirmed
 
 
 class Bar:
@@ -29,7 +29,7 @@ class Bar:
         self._progress.start()
 
     def advance(self, done: Done, rows: int) -> None:
-        self._failed += sum(n for s, n in done.counts.items() if not Status(s).ok)
+        self._failed += unconfirmed(done.counts)
         self._rows += rows
         rate = self._rows / max(time.time() - self._begun, 1e-9)
         self._progress.update(self._task, advance=rows, rate=rate, failed=self._failed)
@@ -52,7 +52,7 @@ class Lines:
 
     def advance(self, done: Done, rows: int) -> None:
         self._done += rows
-        self._failed += sum(n for s, n in done.counts.items() if not Status(s).ok)
+        self._failed += unconfirmed(done.counts)
         if time.time() - self._told >= self._interval:
             self._tell()
 

@@ -10,7 +10,7 @@ from typing import Any
 from jaxinv.job import durable
 from jaxinv.job.job import Job
 from jaxinv.job.work import Done
-from jaxinv.outcome.status import Status
+from jaxinv.outcome.status import Status, unconfirmed
 
 
 @dataclass
@@ -43,7 +43,7 @@ def summarize(job: Job, current: Run) -> dict[str, Any]:
         "rows": job.manifest.observations.rows,
         "finished": rows,
         "complete": rows == job.manifest.observations.rows,
-        "not_solved": sum(n for s, n in counts.items() if not Status(s).ok),
+        "not_solved": unconfirmed(counts),
         "status": {Status(s).name: n for s, n in counts.most_common()},
         "shards": job.shards.count,
         "last_run": _last_run(job, current),

@@ -18,7 +18,7 @@ from jaxinv.call.request import Data, Options, Request, checked
 from jaxinv.job.job import Job
 from jaxinv.job.layout import Layout
 from jaxinv.job.shards import pack
-from jaxinv.job.sources import known_precision, starting_points
+from jaxinv.job.sources import precision_of, starting_points
 from jaxinv.job.sources.rows import Rows
 from jaxinv.model.decoder import Decoder
 
@@ -153,10 +153,7 @@ def _request(opened: Opened, generator: Decoder, first: int, last: int) -> tuple
     if opened.start is not None:
         start = starting_points(opened.start, first, last, manifest.widths[0])
     options = Options(mask=seen, noise=manifest.noise, seed=manifest.seed, start=start)
-    precision = manifest.precision
-    if precision is None:
-        precision = known_precision(opened.observations)
-    rounding = rounding_of(arrived, precision)
+    rounding = rounding_of(arrived, precision_of(opened.observations, manifest.precision))
     return checked(generator, rows, opened.job.method, options, rounding)
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxinv.certify.kinks import pinned_at_kinks
 from jaxinv.certify.local_rank import local_rank
+from jaxinv.certify.noise_level import noise_of
 from jaxinv.joint.problem import Problem
 from jaxinv.linalg.norms import row_norms
 from jaxinv.outcome.inversion import Inversion, LayerReport
@@ -66,8 +67,8 @@ def finished(
     """
     there = np.isfinite(answer.latent).all(-1)
     latent = np.where(there[:, None], answer.latent, 0.0)
-    image, observed = np.asarray(problem.generator(latent)), problem.weight > 0
-    misfit = np.where(there[:, None] & observed, image - problem.observation, 0.0)
+    image = np.asarray(problem.generator(latent))
+    misfit = np.where(there[:, None], problem.misfit(image), 0.0)
     residual = np.where(there, row_norms(misfit), np.nan)
     # A residual that overflows was not seen to be small.
     limit = np.minimum(answer.largest_residual, largest_residual)
@@ -75,7 +76,9 @@ def finished(
     explained = np.isin(answer.status, [int(Status.SOLVED), int(Status.UNDERDETERMINED)])
     closest = answer.status == int(Status.CLOSEST)
     status = np.where((explained | closest) & ~small, int(Status.INEXACT), answer.status)
-    undetermined, gain = _determined(problem, answer, misfit, there, explained & small)
+    undetermined, gain = _determined(
+        problem, latent, answer.undetermined, misfit, there, explained & small
+    )
     word = np.where(undetermined > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED))
     status = np.where(explained & small, word, status)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -109,38 +112,29 @@ def _exact(problem: Problem, misfit: Float[np.ndarray, "B n"]) -> Bool[np.ndarra
 
 def _determined(
     problem: Problem,
-    answer: Provisional,
+    latent: Float[np.ndarray, "B k"],
+    stated: Int[np.ndarray, " B"],
     misfit: Float[np.ndarray, "B n"],
     there: Bool[np.ndarray, " B"],
     explained: Bool[np.ndarray, " B"],
 ) -> tuple[Int[np.ndarray, " B"], Float[np.ndarray, " B"]]:
     """Dimension left free, by the rank where that is to tell, and the gain of the Jacobian.
 
-    misfit: noise or rounding where it is explained, and of no known size elsewhere.
+    stated: what the method says, or BY_RANK. misfit: noise or rounding where it is explained, and
+    of no known size elsewhere. there: whether there is a latent, and not 0 in its place.
     """
-    undetermined = np.where(answer.undetermined == BY_RANK, 0, answer.undetermined)
+    undetermined = np.where(stated == BY_RANK, 0, stated)
     gain = np.full(len(there), np.inf)
     if not there.any():
         return undetermined, gain
-    latent, observed = np.where(there[:, None], answer.latent, 0.0), problem.weight > 0
-    error = entry_errors(problem, np.where(explained[:, None], misfit, 0.0))
+    observed = problem.weight > 0
+    noise = noise_of(np.where(explained[:, None], misfit, 0.0), problem.weight, latent.shape[1])
+    error = np.hypot(noise.deviation, problem.rounding)
     known = local_rank(problem.generator, latent, observed, error, there)
     gain[there] = known.gain[there]
-    free = np.where(there, problem.generator.latent_size - known.rank, 0)
-    undetermined = np.where(answer.undetermined == BY_RANK, free, undetermined)
+    free = np.where(there, latent.shape[1] - known.rank, 0)
+    undetermined = np.where(stated == BY_RANK, free, undetermined)
     for row in np.flatnonzero(explained & (undetermined > 0)):
-        if pinned_at_kinks(problem.generator, answer.latent[row], problem.weight[row] > 0):
+        if pinned_at_kinks(problem.generator, latent[row], observed[row]):
             undetermined[row] = 0
     return undetermined, gain
-
-
-def entry_errors(problem: Problem, misfit: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
-    """Deviation of each entry's error: rounding, and what a misfit shows of noise, s / w_j.
-
-    s^2 = ||W misfit||^2 / (m - k) of the m entries observed.
-    """
-    observed = problem.weight > 0
-    freedom = np.maximum(observed.sum(-1) - problem.generator.latent_size, 1)
-    level = row_norms(problem.weight * misfit) / np.sqrt(freedom)
-    noise = level[:, None] / np.where(observed, problem.weight, np.inf)
-    return np.hypot(noise, problem.rounding)

@@ -1,6 +1,7 @@
 """A batch to fit by all layers at once, and the engine that makes its runs."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -16,10 +17,10 @@ from jaxinv.settings import Auto, LevenbergMarquardt
 class Problem:
     """A batch to fit: x (B, n), weights (B, n), 0 where not observed, and who is asked for.
 
-    limit: (B,) weighted loss at which a row counts as reproduced. size: (B,) weighted norm of what
-    a code explains (`explained_size`). rounding: (B, n) deviation of each entry from what G made,
-    were rounding all there is. row_ids: (B,) names by which rows draw their starting points.
-    start: the caller's own, NaN where one is left out.
+    limit: (B,) weighted loss at which a row counts as reproduced. blank: (n,) the image of the code
+    0 (`blank_image`). rounding: (B, n) deviation of each entry from what G made, were rounding all
+    there is. row_ids: (B,) names by which rows draw their starting points. start: the caller's own,
+    NaN where one is left out.
     """
 
     generator: Decoder
@@ -27,12 +28,21 @@ class Problem:
     weight: Float[np.ndarray, "B n"]
     live: Bool[np.ndarray, " B"]
     limit: Float[np.ndarray, " B"]
-    size: Float[np.ndarray, " B"]
+    blank: Float[np.ndarray, " n"]
     rounding: Float[np.ndarray, "B n"]
     box: Box
     seed: int
     row_ids: Int[np.ndarray, " B"]
     start: Float[np.ndarray, "B s k"] | None = None
+
+    @cached_property
+    def size(self) -> Float[np.ndarray, " B"]:
+        """Weighted norm of what a code explains of each observation."""
+        return explained_size(self.observation, self.weight, self.blank)
+
+    def misfit(self, image: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
+        """G(z) - x of the observed entries, 0 for the others. image: G(z)."""
+        return np.where(self.weight > 0, image - self.observation, 0.0)
 
     @property
     def begun(self) -> Bool[np.ndarray, " B"]:
@@ -57,17 +67,21 @@ def engine_of(problem: Problem, method: LevenbergMarquardt | Auto) -> Engine:
     return Engine(problem.generator, *data, lanes, method.steps)
 
 
+def blank_image(decoder: Decoder, box: Box, batch: int) -> Float[np.ndarray, " n"]:
+    """G(0), or G where the box comes nearest to 0, by the program that a batch is computed with."""
+    zero = np.clip(np.zeros((batch, decoder.latent_size)), box.low, box.high)
+    return np.asarray(decoder(zero))[0]
+
+
 def explained_size(
-    decoder: Decoder,
     observation: Float[np.ndarray, "B n"],
     weight: Float[np.ndarray, "B n"],
-    box: Box,
+    blank: Float[np.ndarray, " n"],
 ) -> Float[np.ndarray, " B"]:
     """min(||W x||, ||W (x - G(0))||): a misfit beside a large bias says nothing of the code."""
-    zero = np.clip(np.zeros((len(observation), decoder.latent_size)), box.low, box.high)
     seen = weight > 0
     with np.errstate(over="ignore", invalid="ignore"):
-        moved = np.where(seen, observation - np.asarray(decoder(zero)), 0.0)
+        moved = np.where(seen, observation - blank, 0.0)
         size = row_norms(weight * np.where(seen, observation, 0.0))
         return np.fmin(size, row_norms(weight * moved))
 
@@ -78,5 +92,5 @@ def reproduced(problem: Problem, tolerance: float) -> Float[np.ndarray, " B"]:
     A share `tolerance` of what a code explains, or what rounding leaves.
     """
     mask = (problem.weight > 0).astype(np.float64)
-    size = explained_size(problem.generator, problem.observation, mask, problem.box)
+    size = explained_size(problem.observation, mask, problem.blank)
     return np.maximum(tolerance * size, row_norms(problem.rounding))

@@ -1,5 +1,6 @@
 """One word and one sentence for every outcome of a row."""
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 
@@ -37,6 +38,11 @@ class Status(IntEnum):
     def has_latent(self) -> bool:
         """Whether a row of this status carries a latent; the others are NaN."""
         return self not in _WITHOUT_LATENT
+
+
+def unconfirmed(counts: Mapping[int, int] | Mapping[Status, int]) -> int:
+    """Rows, counted by status, of which no answer was confirmed."""
+    return sum(count for status, count in counts.items() if not Status(status).ok)
 
 
 _SENTENCES = {

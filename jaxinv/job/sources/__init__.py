@@ -11,10 +11,10 @@ from jaxinv.job.sources.rows import Rows
 
 __all__ = [
     "Rows",
-    "known_precision",
     "open_mask",
     "open_rows",
     "open_start",
+    "precision_of",
     "reopen",
     "starting_points",
 ]
@@ -58,8 +58,13 @@ def _opened(path: Path, dataset: str | None, pixels: str) -> Rows:
     )
 
 
-def known_precision(rows: Rows) -> float | None:
-    """The step between two values where the source knows it; None where the dtype says it all."""
+def precision_of(rows: Rows, stated: str | float | None) -> str | float | None:
+    """What is stated, or else the step between two values where the source knows it.
+
+    None where the dtype says it all.
+    """
+    if stated is not None:
+        return stated
     whole = rows.whole if isinstance(rows, subset.SubsetRows) else rows
     return whole.step if isinstance(whole, images.ImageRows) else None
 

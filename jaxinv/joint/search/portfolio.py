@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 from jaxinv.joint.descent.gauss_newton import gauss_newton
 from jaxinv.joint.descent.lanes import Engine
 from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
-from jaxinv.joint.problem import Problem, engine_of, explained_size
+from jaxinv.joint.problem import Problem, blank_image, engine_of
 from jaxinv.joint.search import unrolled
 from jaxinv.joint.search.candidates import drawn_images
 from jaxinv.joint.search.lack_of_fit import noise_losses
@@ -240,15 +240,15 @@ def _prefix(
     rows: Bool[np.ndarray, " B"],
 ) -> Search:
     """Solve the first `depth` layers against the hidden vector that peeling found."""
-    generator, weight = Generator(problem.generator.layers[:depth]), np.ones_like(hidden)
+    generator = Generator(problem.generator.layers[:depth])
     prefix = Problem(
         generator=generator,
         observation=hidden,
-        weight=weight,
+        weight=np.ones_like(hidden),
         live=rows,
         # The hidden vector is an estimate: a fit below its error need not be improved.
         limit=(max(method.tolerance, HIDDEN) * np.linalg.norm(hidden, axis=-1)) ** 2,
-        size=explained_size(generator, hidden, weight, problem.box),
+        blank=blank_image(generator, problem.box, len(hidden)),
         rounding=np.zeros_like(hidden),
         box=problem.box,
         seed=problem.seed,

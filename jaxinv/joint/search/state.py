@@ -152,7 +152,7 @@ def with_ends(search: Search, rows: Int[np.ndarray, " T"], runs: Runs) -> Search
 def settled(problem: Problem, search: Search, latent: Float[np.ndarray, "B k"]) -> Search:
     """Keep what reproduces an open row to rounding: nothing is left that a run could lower."""
     image = np.asarray(problem.generator(latent))
-    misfit = np.where(problem.weight > 0, problem.weight * (image - problem.observation), 0.0)
+    misfit = problem.weight * problem.misfit(image)
     with np.errstate(over="ignore"):
         loss = (misfit**2).sum(-1)
     done = search.open & problem.box.holds(latent) & (loss <= search.facts.rounded)

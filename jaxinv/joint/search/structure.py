@@ -22,7 +22,7 @@ def structured(
     value = np.asarray(problem.generator(np.where(np.isfinite(latent), latent, 0.0)))
     observed = problem.weight > 0
     with np.errstate(over="ignore", invalid="ignore"):
-        misfit = np.where(observed, problem.weight * (value - problem.observation), 0.0)
+        misfit = problem.weight * problem.misfit(value)
         loss = (misfit**2).sum(-1)
     code = tells_of_a_code(problem.generator, problem.size, loss, observed.sum(-1))
     return resembles_images(problem, value, images) | not_gaussian(misfit, observed) | ~code
