@@ -1,11 +1,15 @@
 """Ranks, intervals and rigorous radii against NumPy, planted codes and repeated noise."""
 
 import warnings
+from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxinv
+from jaxinv import Status
+from jaxinv.certify.curvature import DRAWS, SEED, curvature
 from jaxinv.certify.uncertainty import UnderCoverage
 from jaxinv.model.activation import SQUASHES
 
@@ -116,3 +120,53 @@ def test_bad_input_is_refused_with_a_sentence():
         jaxinv.rigorous_radius(generator, x, -1.0)
     with pytest.raises(ValueError, match="mask"):
         jaxinv.identifiability(generator, latent, mask=np.ones(7, bool))
+
+
+def bent(slope):
+    """G(z) = (z, z) + slope (z^2, -z^2): affine where slope is 0."""
+    return jaxinv.FunctionGenerator(
+        lambda z: jnp.concatenate([z + slope * z**2, z - slope * z**2, z]), latent_size=1
+    )
+
+
+def test_curvature_is_what_a_parabola_has():
+    z, noise = np.zeros((3, 1)), np.array([0.1, 1.0, 0.0])
+    root = noise[:, None, None] / np.sqrt(3.0)
+    weight = np.ones((3, 3))
+    np.testing.assert_allclose(curvature(bent(0.0), z, root, weight, noise), 0.0, atol=1e-12)
+    # Along d = s e / sqrt(3): the even part is slope d^2 (1, -1, 0), the odd one d (1, 1, 1).
+    draws = np.random.default_rng(SEED).standard_normal(DRAWS)
+    share = 0.5 * np.sqrt(2.0) / 3.0 * np.sqrt((draws**2).mean())
+    found = curvature(bent(0.5), z, root, weight, noise)
+    np.testing.assert_allclose(found, share * noise, rtol=1e-9)
+
+
+def test_intervals_are_not_reliable_where_the_decoder_bends_or_no_minimum_is_confirmed():
+    rng = np.random.default_rng(4)
+    x = 0.3 * rng.standard_normal((20, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnderCoverage)
+        for slope, all_of_them in ((0.01, True), (30.0, False)):
+            g = bent(slope)
+            found = jaxinv.invert(g, x, "lm")
+            confirmed = np.isin(found.status, [Status.SOLVED, Status.CLOSEST])
+            reliable = jaxinv.confidence(g, x, found).reliable
+            assert not reliable[~confirmed].any() and confirmed.any()
+            assert reliable[confirmed].all() == all_of_them
+        unsure = replace(found, status=np.full(20, int(Status.INEXACT)))
+        assert not jaxinv.confidence(g, x, unsure).reliable.any()
+
+
+def test_the_noise_is_not_taken_for_less_than_the_rounding():
+    generator, latent, x = planted((3, 20, 40), rows=100)
+    coarse = x.astype(np.float16)
+    found = jaxinv.invert(generator, coarse)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnderCoverage)
+        interval = jaxinv.confidence(generator, coarse, found)
+        exact = jaxinv.confidence(generator, np.asarray(coarse, float), found, precision="float16")
+    np.testing.assert_array_equal(interval.low, exact.low)
+    known = np.abs(x) * 2.0**-11
+    least = np.linalg.norm(known, axis=1) / np.sqrt(40)
+    assert (interval.noise >= 0.999 * least).all()
+    assert ((interval.low <= latent) & (latent <= interval.high)).mean() > 0.92

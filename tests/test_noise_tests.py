@@ -90,3 +90,16 @@ def test_bounds_that_exclude_the_code_leave_no_explained_row():
     found = jaxinv.invert(g, x, latent_bounds=(5.0, 6.0))
     assert not np.asarray(found.explained).any()
     assert ((np.asarray(found.latent) >= 5) & (np.asarray(found.latent) <= 6)).all()
+
+
+@pytest.mark.parametrize("widths", [(2, 24), (27, 38)])
+def test_noise_through_an_affine_net_is_taken_for_a_code_as_seldom_as_the_level_says(widths):
+    k, n = widths
+    rng = np.random.default_rng(5)
+    weight = rng.standard_normal((n, k))
+    x = rng.standard_normal((ROWS, n))
+    fit = np.linalg.lstsq(weight, x.T, rcond=None)[0]
+    loss = ((x - (weight @ fit).T) ** 2).sum(1)
+    g = jaxinv.Generator.from_layers([(weight, None, "identity")])
+    told = tells_of_a_code(g, np.linalg.norm(x, axis=1), loss, np.full(ROWS, n))
+    assert told.sum() <= MOST

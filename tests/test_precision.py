@@ -6,7 +6,7 @@ import pytest
 
 import jaxinv
 from jaxinv import Status
-from jaxinv.call.precision import Rounding, rounding_of
+from jaxinv.model.precision import Rounding, rounding_of
 
 UNIT = {np.float64: 2.0**-53, np.float32: 2.0**-24, np.float16: 2.0**-11}
 

@@ -8,9 +8,9 @@ import pytest
 import jaxinv
 from jaxinv import Ending, Status
 from jaxinv.call.chunk import joint_problem
-from jaxinv.call.precision import Rounding
 from jaxinv.call.request import Options, checked
 from jaxinv.joint.search.resemblance import LEVEL, resembles_images
+from jaxinv.model.precision import Rounding
 
 N, K, POINTS = 60, 4, 256
 

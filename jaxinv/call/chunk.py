@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxinv.call.precision import Rounding, entry_rounding
 from jaxinv.call.request import Data, Request
 from jaxinv.call.runners import runner
 from jaxinv.joint.answer import refined
 from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.joint.endings.robust import robust_ending
 from jaxinv.joint.finish import Provisional, finished
-from jaxinv.joint.problem import Problem, blank_image, explained_size, reproduced
+from jaxinv.joint.problem import ROUNDED, Problem, blank_image, explained_size, reproduced
+from jaxinv.model.precision import Rounding, entry_rounding
 from jaxinv.outcome.inversion import Inversion, take_rows
 from jaxinv.settings import Auto, LevenbergMarquardt
 
@@ -74,16 +74,25 @@ def joint_problem(
         weight = np.ldexp(weight, -np.frexp(weight.max(-1, keepdims=True, initial=0.0))[1])
     box = Box(*(jnp.asarray(side) for side in request.latent_bounds))
     blank = blank_image(request.generator, box, len(x))
-    layers = request.generator.layers
-    cancelled = not (layers and layers[-1].activation.kind == "sigmoid")
-    error = entry_rounding(rounding, x, weight, cancelled)
+    error = entry_rounding(rounding, x, weight, request.generator)
     with np.errstate(over="ignore"):
-        limit = (tolerance * explained_size(x, weight, blank)) ** 2
-        limit = np.maximum(limit, noise_limit(weight * error) ** 2)
+        size = explained_size(x, weight, blank)
+        certain = np.maximum(noise_limit(weight * error), ROUNDED * size) ** 2
         if request.noise is not None:
-            limit = np.maximum(limit, noise_limit(request.noise * weight) ** 2)
+            certain = np.maximum(certain, noise_limit(request.noise * weight) ** 2)
+        limit = np.maximum((tolerance * size) ** 2, certain)
     return Problem(
-        request.generator, x, weight, live, limit, blank, error, box, request.seed, row_ids
+        generator=request.generator,
+        observation=x,
+        weight=weight,
+        live=live,
+        limit=limit,
+        certain=certain,
+        blank=blank,
+        rounding=error,
+        box=box,
+        seed=request.seed,
+        row_ids=row_ids,
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from jaxinv.call.in_flight import Devices, Piece, chosen_devices, in_flight
-from jaxinv.call.precision import rounding_of
 from jaxinv.call.request import (
     Options,
     check_entries,
@@ -19,6 +18,7 @@ from jaxinv.call.runners import runner
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.given import observed_array
 from jaxinv.model.layer import Layer
+from jaxinv.model.precision import rounding_of
 from jaxinv.outcome.inversion import Inversion, concatenate, take_rows
 from jaxinv.settings import Method, resolve
 

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxinv.call.precision import Rounding
 from jaxinv.layerwise.sweep import LatentBounds
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import undone_by_layers
 from jaxinv.model.given import given_array, positive_weights, real_array, refuse_traced
 from jaxinv.model.measurement import measured, operator_matrix
+from jaxinv.model.precision import Rounding
 from jaxinv.settings import (
     REFINEMENTS,
     Auto,

@@ -40,7 +40,7 @@ class Surroundings(NamedTuple):
 
     columns, sure: (B, k, n), J' and J_sure'. open: (B,) share of units with a kink whose side is
     open. clear: (B,) whether the Gram matrix of J_sure shows full column rank beyond doubt. gain:
-    (B,) ||J^+||_F, where it does.
+    (B,) ||J^+||_F, where it does. well: (B,) whether that of J does.
     """
 
     columns: Float[Array, "B k n"]
@@ -48,13 +48,18 @@ class Surroundings(NamedTuple):
     open: Float[Array, " B"]
     clear: Bool[Array, " B"]
     gain: Float[Array, " B"]
+    well: Bool[Array, " B"]
 
 
 class LocalRank(NamedTuple):
-    """rank: (B,) of J_sure. gain: (B,) ||J^+||_F, infinite where rank < k."""
+    """rank: (B,) of J_sure. gain: (B,) ||J^+||_F, infinite where rank < k.
+
+    well: (B,) whether J is well enough conditioned for normal equations.
+    """
 
     rank: Int[np.ndarray, " B"]
     gain: Float[np.ndarray, " B"]
+    well: Bool[np.ndarray, " B"]
 
 
 def local_rank(
@@ -69,7 +74,7 @@ def local_rank(
     wanted: False where a row only holds its place, which the last bits of the others depend on.
     """
     batch, k = latent.shape
-    rank, gain = np.full(batch, k), np.zeros(batch)
+    rank, gain, well = np.full(batch, k), np.zeros(batch), np.ones(batch, bool)
     block = block_size(decoder, batch, deviation is not None)
     for rows, padded in blocks(np.arange(batch), block):
         idle = np.zeros(len(rows), bool) if wanted is None else ~wanted[rows]
@@ -79,8 +84,8 @@ def local_rank(
             error = None if deviation is None else jnp.asarray(deviation[padded])
             data = jnp.asarray(latent[padded]), jnp.asarray(observed[padded]), error
             around = surroundings(decoder, *data)
-        clear, estimate = (np.asarray(p)[: len(rows)] for p in (around.clear, around.gain))
-        gain[rows] = estimate
+        told = around.clear, around.gain, around.well
+        clear, gain[rows], well[rows] = (np.asarray(part)[: len(rows)] for part in told)
         clear = clear | idle
         if clear.all():
             continue
@@ -90,7 +95,7 @@ def local_rank(
             whole, sure = (part[place][:, observed[row]].T for part in both)
             rank[row] = matrix_rank(sure)
             gain[row] = pseudo_inverse_norm(whole) if rank[row] == k else np.inf
-    return LocalRank(rank, gain)
+    return LocalRank(rank, gain, well)
 
 
 def block_size(decoder: Decoder, batch: int, gradients: bool) -> int:
@@ -113,12 +118,13 @@ def surroundings(
     layers, nothing = decoder.layers, jnp.zeros(len(z))
     if not layers:
         columns = decoder.linearized(z, jnp.float64).columns
-        return Surroundings(columns, columns, nothing, *_clear(columns, observed))
+        clear, gain = _clear(columns, observed)
+        return Surroundings(columns, columns, nothing, clear, gain, clear)
     walked = walk.walk(layers, z, walk.off_kinks)
     columns = walk.columns(layers, walked.slopes)
     clear, gain = _clear(columns, observed)
     if deviation is None or not any(layer.activation.has_kink for layer in layers):
-        return Surroundings(columns, columns, nothing, clear, gain)
+        return Surroundings(columns, columns, nothing, clear, gain, clear)
     # An entry that is exact beside others that are not weighs as much as rounding lets it.
     largest = deviation.max(-1, keepdims=True)
     ratio = deviation / jnp.where(largest > 0, largest, 1.0)
@@ -141,7 +147,7 @@ def surroundings(
         slopes.append(slope)
     share = jnp.concatenate(unsure, axis=1).mean(1)
     sure = walk.columns(layers, slopes)
-    return Surroundings(columns, sure, share, clear & _clear(sure, observed)[0], gain)
+    return Surroundings(columns, sure, share, clear & _clear(sure, observed)[0], gain, clear)
 
 
 def _clear(

@@ -10,12 +10,15 @@ noise may have put z there out of a neighbouring one: with the slopes on the fla
 kink that it leaves open (`local_rank`), J_sure gives wider intervals. Where they are wider by a
 share of WIDER at most the cell's own are given, and called reliable; elsewhere those of J_sure,
 infinite where they do not determine an entry.
+
+They are those of the tangent to G at z: where G leaves it by a share of BENT within the noise
+(`curvature`), or where z is no minimum that was confirmed, they are not reliable either. The noise
+is not taken for less than the rounding of the observations.
 """
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,16 +26,22 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
+from jaxinv.certify.curvature import curvature
 from jaxinv.certify.identifiability import observed_rows
 from jaxinv.certify.local_rank import RANK_TOLERANCE, block_size, surroundings
 from jaxinv.certify.noise_level import noise_of
 from jaxinv.linalg.blocks import blocks
+from jaxinv.linalg.norms import row_norms
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.given import observed_array, positive_weights, real_array
+from jaxinv.model.precision import entry_rounding, rounding_of
 from jaxinv.outcome.inversion import Inversion
+from jaxinv.outcome.status import Status
 
 # By this factor: intervals of 95% were seen to cover 93 to 97 below it, down to 69 above.
 WIDER = 1.2
+BENT = 0.3
+CONFIRMED = [int(Status.SOLVED), int(Status.UNDERDETERMINED), int(Status.CLOSEST)]
 NOT_DETERMINED = 1e-6  # of an entry's direction, in the null space of J_sure
 
 
@@ -46,8 +55,9 @@ class Confidence:
 
     noise: (B,) standard deviation estimated from the residual, of an entry of weight one.
     covariance: (B, k, k), of the cell found. low, high: (B, k). ambiguous: (B,) share of units with
-    a kink whose side the noise leaves open. reliable: (B,) False where so much hangs on them that
-    the level is not to be believed, or where J lacks full rank (the intervals are then infinite).
+    a kink whose side the noise leaves open. reliable: (B,) False where so much hangs on them, or G
+    bends so much within the noise, that the level is not to be believed, where J lacks full rank
+    (the intervals are then infinite), and where the latent is no confirmed minimum.
 
     >>> g = jaxinv.Generator.from_layers([(np.ones((50, 1)), None, "identity")])
     >>> x = 3.0 + 0.1 * np.random.default_rng(0).standard_normal(50)
@@ -71,12 +81,14 @@ def confidence(
     level: float = 0.95,
     mask: Any = None,
     weights: Any = None,
+    precision: str | float | None = None,
 ) -> Confidence:
     """Intervals around `inversion.latent`, a least-squares estimate ("auto", "lm", refine="lm").
 
-    observations: (B, n) or (n,), those that were inverted; mask, weights: as they were given to
-    `invert`. Warns (UnderCoverage) where rows are not reliable. Raises ValueError where shapes do
-    not fit, the level is not in (0, 1), or an observation has no more observed entries than k.
+    observations: (B, n) or (n,), those that were inverted; mask, weights, precision: as they were
+    given to `invert`. Warns (UnderCoverage) where rows are not reliable. Raises ValueError where
+    shapes do not fit, the level is not in (0, 1), or an observation has no more observed entries
+    than k.
 
     >>> g = jaxinv.Generator.random((2, 8, 200), seed=0)
     >>> noise = 1e-3 * np.random.default_rng(0).standard_normal(200)
@@ -102,48 +114,81 @@ def confidence(
     if (observed.sum(-1) <= k).any():
         raise ValueError(f"fewer than {k + 1} observed entries leave nothing to estimate noise by")
     weight = np.where(observed, _importance(weights, rows.shape), 0.0)
-    quantile = np.asarray(stats.t.ppf(0.5 + level / 2, observed.sum(-1) - k))
-    parts = [_one(*row) for row in _around(generator, rows, latent, weight, quantile)]
-    shapes = (), (k, k), (k,), (k,), (), ()
-    noise, covariance, low, high, ambiguous, reliable = (
-        np.array([part[i] for part in parts], bool if i == 5 else float).reshape(-1, *shape)
-        for i, shape in enumerate(shapes)
-    )
+    rounding = entry_rounding(rounding_of(given, precision), rows, weight, generator)
+    there = np.isfinite(latent).all(-1)
+    points = np.where(there[:, None], latent, 0.0)
+    cell = _cell(generator, rows, points, weight, rounding)
+    bent = curvature(generator, points, cell.root, weight, cell.noise)
+    confirmed = np.isin(np.atleast_1d(np.asarray(inversion.status)), CONFIRMED)
+    close = np.isfinite(cell.wider).all(-1) & (cell.wider <= WIDER * cell.deviation).all(-1)
+    reliable = there & confirmed & close & (bent <= BENT)
+    deviation = np.where(close[:, None], cell.deviation, np.maximum(cell.deviation, cell.wider))
+    half = stats.t.ppf(0.5 + level / 2, observed.sum(-1) - k)[:, None] * deviation
+    with np.errstate(over="ignore"):
+        covariance = cell.root @ cell.root.mT
+    covariance[~np.isfinite(cell.deviation).all(-1)] = np.inf
     if not reliable.all():
         warnings.warn(
             f"{(~reliable).sum()} of {len(rows)} intervals probably cover less than {level:.0%}: "
-            "the noise leaves too many hidden units' activity open, or the latent is not "
-            "determined; see `reliable`",
+            "the noise leaves too many hidden units' activity open, the decoder bends within it, "
+            "or the latent is not determined, or no minimum that was confirmed; see `reliable`",
             UnderCoverage,
             stacklevel=2,
         )
-    answer = (noise, covariance, low, high, ambiguous, reliable)
-    return Confidence(*(part[0] if x.ndim == 1 else part for part in answer))
+    parts = cell.noise, covariance, latent - half, latent + half, cell.ambiguous
+    known = [np.where(there.reshape(-1, *[1] * (p.ndim - 1)), p, np.nan) for p in parts]
+    return Confidence(*(p[0] if x.ndim == 1 else p for p in (*known, reliable)))
 
 
-def _around(
+class _Cell(NamedTuple):
+    """What the cell of each latent says.
+
+    noise: (B,), s. root: (B, k, k), C^(1/2) of the directions that J determines. deviation, wider:
+    (B, k), of each entry by J and by J_sure, infinite where it leaves the entry free. ambiguous:
+    (B,) share of units whose side is open.
+    """
+
+    noise: Float[np.ndarray, " B"]
+    root: Float[np.ndarray, "B k k"]
+    deviation: Float[np.ndarray, "B k"]
+    wider: Float[np.ndarray, "B k"]
+    ambiguous: Float[np.ndarray, " B"]
+
+
+def _cell(
     decoder: Decoder,
     x: Float[np.ndarray, "B n"],
     latent: Float[np.ndarray, "B k"],
     weight: Float[np.ndarray, "B n"],
-    quantile: Float[np.ndarray, " B"],
-) -> Iterator[tuple[np.ndarray, float, np.ndarray, np.ndarray, float, float]]:
-    """Of each row: latent, noise, J and J_sure weighted, the share of open units, the quantile."""
-    there = np.isfinite(latent).all(-1)
-    points, observed = np.where(there[:, None], latent, 0.0), weight > 0
-    misfit = np.where(there[:, None] & observed, x - np.asarray(decoder(points)), 0.0)
+    rounding: Float[np.ndarray, "B n"],
+) -> _Cell:
+    """Around each latent. rounding: of each entry, the least noise it can have."""
+    observed = weight > 0
+    misfit = np.where(observed, x - np.asarray(decoder(latent)), 0.0)
     noise, deviation = noise_of(misfit, weight, latent.shape[1])
-    block = block_size(decoder, len(x), True)
-    for rows, padded in blocks(np.arange(len(x)), block):
+    least = row_norms(weight * rounding) / np.sqrt(np.maximum(observed.sum(-1), 1))
+    noise, deviation = np.maximum(noise, least), np.maximum(deviation, rounding)
+    batch, k = latent.shape
+    cell = _Cell(
+        noise,
+        np.zeros((batch, k, k)),
+        np.zeros((batch, k)),
+        np.zeros((batch, k)),
+        np.zeros(batch),
+    )
+    block = block_size(decoder, batch, True)
+    for rows, padded in blocks(np.arange(batch), block):
         with jax.enable_x64(True):
-            data = points[padded], observed[padded], deviation[padded]
+            data = latent[padded], observed[padded], deviation[padded]
             around = surroundings(decoder, *(jnp.asarray(part) for part in data))
         both = np.asarray(around.columns), np.asarray(around.sure)
-        share = np.asarray(around.open)
+        cell.ambiguous[rows] = np.asarray(around.open)[: len(rows)]
         for place, row in enumerate(rows):
             seen = observed[row]
-            own, wider = ((weight[row] * part[place]).T[seen] for part in both)
-            yield latent[row], noise[row], own, wider, float(share[place]), quantile[row]
+            own, sure = ((weight[row] * part[place]).T[seen] for part in both)
+            cell.root[row], cell.deviation[row] = _spread(own, noise[row])
+            cell.wider[row] = _spread(sure, noise[row])[1]
+    return cell
 
 
 def _importance(weights: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "B n"]:
@@ -153,36 +198,15 @@ def _importance(weights: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "B n"
     return np.broadcast_to(given, shape)
 
 
-def _one(
-    z: np.ndarray,
-    noise: float,
-    jacobian: np.ndarray,
-    sure: np.ndarray,
-    ambiguous: float,
-    quantile: float,
-) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, float, bool]:
-    k = len(z)
-    if not np.isfinite(z).all():
-        nothing = np.full(k, np.nan)
-        return np.nan, np.full((k, k), np.nan), nothing, nothing, np.nan, False
-    covariance, half = _spread(jacobian, noise)
-    _, wider = _spread(sure, noise)
-    with np.errstate(invalid="ignore"):
-        reliable = bool(np.isfinite(wider).all() and (wider <= WIDER * half).all())
-    half = quantile * (half if reliable else np.maximum(half, wider))
-    return noise, covariance, z - half, z + half, ambiguous, reliable
-
-
-def _spread(jacobian: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """Covariance (k, k) and deviations (k,), infinite where the Jacobian leaves an entry free."""
+def _spread(
+    jacobian: Float[np.ndarray, "n k"], noise: float
+) -> tuple[Float[np.ndarray, "k k"], Float[np.ndarray, " k"]]:
+    """C^(1/2) of the directions that J determines, and deviations, infinite where it does not."""
     k = jacobian.shape[1]
     _, singular, right = np.linalg.svd(jacobian, full_matrices=len(jacobian) < k)
     singular = np.pad(singular, (0, k - len(singular)))
     told = singular > RANK_TOLERANCE * singular[0]
-    root = noise * right[told].T / singular[told]
+    root = np.zeros((k, k))
+    root[:, told] = noise * right[told].T / singular[told]
     free = (np.abs(right[~told]) > NOT_DETERMINED).any(0)
-    if free.any():
-        deviation = np.sqrt((root**2).sum(-1))
-        return np.full((k, k), np.inf), np.where(free, np.inf, deviation)
-    covariance = root @ root.T
-    return covariance, np.sqrt(np.diag(covariance))
+    return root, np.where(free, np.inf, row_norms(root))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxinv.call.precision import rounding_of
 from jaxinv.call.request import Options, requested
 from jaxinv.formats import load_generator
 from jaxinv.formats.code import Code, refusal
@@ -23,6 +22,7 @@ from jaxinv.job.manifest import (
 from jaxinv.job.shards import Shards
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
+from jaxinv.model.precision import rounding_of
 from jaxinv.settings import Method, resolve
 
 SHARD_BYTES = 1 << 26  # of observations in float64

@@ -13,7 +13,6 @@ import numpy as np
 from jaxinv.call.chunk import invert_chunk
 from jaxinv.call.in_flight import chosen_devices
 from jaxinv.call.memory import MEMORY_ERRORS, memory_ended
-from jaxinv.call.precision import rounding_of
 from jaxinv.call.request import Data, Options, Request, checked
 from jaxinv.job.job import Job
 from jaxinv.job.layout import Layout
@@ -21,6 +20,7 @@ from jaxinv.job.shards import pack
 from jaxinv.job.sources import precision_of, starting_points
 from jaxinv.job.sources.rows import Rows
 from jaxinv.model.decoder import Decoder
+from jaxinv.model.precision import rounding_of
 
 # Seconds to wait for memory that another shard holds.
 PAUSES = (1.0, 5.0, 25.0)

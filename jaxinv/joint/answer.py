@@ -38,7 +38,7 @@ def answer(problem: Problem, search: Search) -> Provisional:
     )
     latent = np.where(found[:, None], minima.latent, np.nan)
     undetermined = np.where(found, BY_RANK, 0)
-    return Provisional(latent, status, undetermined, search=report(problem, search))
+    return Provisional(latent, status, undetermined, search=report(problem, search), minima=True)
 
 
 def report(problem: Problem, search: Search) -> SearchReport:

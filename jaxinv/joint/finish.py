@@ -12,8 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxinv.certify.kinks import pinned_at_kinks
-from jaxinv.certify.local_rank import local_rank
+from jaxinv.certify.layered_gain import layered_gain
+from jaxinv.certify.local_rank import LocalRank, local_rank
 from jaxinv.certify.noise_level import noise_of
+from jaxinv.joint.descent.orthogonal_step import orthogonal_steps
 from jaxinv.joint.problem import Problem
 from jaxinv.linalg.norms import row_norms
 from jaxinv.outcome.inversion import Inversion, LayerReport
@@ -33,7 +35,8 @@ class Provisional:
     two. undetermined: (B,) dimension left free, or BY_RANK. layers, search: as in `Inversion`.
     largest_residual: ||m (G(z) - x)||_2, m the mask, up to which the method calls a row SOLVED.
     largest_error: of the latent, relative to its norm, that the misfit of a row may allow which is
-    SOLVED because nothing but rounding is left.
+    SOLVED because nothing but rounding is left. minima: whether the latents are minima of the
+    weighted least squares, as far as normal equations tell them.
     """
 
     latent: Float[np.ndarray, "B k"]
@@ -43,6 +46,7 @@ class Provisional:
     search: SearchReport | None = None
     largest_residual: Float[np.ndarray, " B"] | float = np.inf
     largest_error: float = np.inf
+    minima: bool = False
 
 
 def moved(
@@ -76,16 +80,25 @@ def finished(
     explained = np.isin(answer.status, [int(Status.SOLVED), int(Status.UNDERDETERMINED)])
     closest = answer.status == int(Status.CLOSEST)
     status = np.where((explained | closest) & ~small, int(Status.INEXACT), answer.status)
-    undetermined, gain = _determined(
-        problem, latent, answer.undetermined, misfit, there, explained & small
+    known = _around(problem, latent, misfit, there, explained & small)
+    if answer.minima and (ill := there & ~known.well).any():
+        sharper = orthogonal_steps(problem, latent, ill)
+        if (sharper != latent).any():
+            return finished(problem, _at(problem, answer, sharper), largest_residual)
+    undetermined = _undetermined(
+        problem, latent, answer.undetermined, known, there, explained & small
     )
+    # Where nothing moves the image, runs have not met in a minimum: they have stopped.
+    status = np.where(closest & (known.rank == 0), int(Status.INEXACT), status)
     word = np.where(undetermined > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED))
     status = np.where(explained & small, word, status)
-    with np.errstate(over="ignore", invalid="ignore"):
-        error = (residual + row_norms(problem.rounding)) * gain
-        wide = error > answer.largest_error * np.linalg.norm(latent, axis=-1)
-    refused = (status == int(Status.SOLVED)) & wide & _exact(problem, misfit)
-    status = np.where(refused, int(Status.INEXACT), status)
+    exact = (status == int(Status.SOLVED)) & _exact(problem, misfit)
+    tolerated = exact & (problem.loss(image) > problem.certain)
+    error = _allowed_error(
+        problem, latent, residual, np.where(there, known.gain, np.inf), tolerated
+    )
+    wide = error > answer.largest_error * np.linalg.norm(latent, axis=-1)
+    status = np.where(exact & wide, int(Status.INEXACT), status)
     return Inversion(
         latent=jnp.asarray(answer.latent),
         status=jnp.asarray(status),
@@ -95,6 +108,26 @@ def finished(
         layers=answer.layers,
         search=answer.search,
     )
+
+
+def _allowed_error(
+    problem: Problem,
+    latent: Float[np.ndarray, "B k"],
+    residual: Float[np.ndarray, " B"],
+    gain: Float[np.ndarray, " B"],
+    tolerated: Bool[np.ndarray, " B"],
+) -> Float[np.ndarray, " B"]:
+    """(||r|| + rounding) ||J^+||; what the layers one by one allow of what is merely tolerated.
+
+    That is neither rounding nor stated noise: it may be a false minimum's, in another cell.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = (residual + row_norms(problem.rounding)) * gain
+    for row in np.flatnonzero(tolerated):
+        reach = layered_gain(problem.generator, latent[row], problem.weight[row] > 0)
+        if np.isfinite(reach):
+            error[row] = max(error[row], residual[row] * reach)
+    return error
 
 
 def _exact(problem: Problem, misfit: Float[np.ndarray, "B n"]) -> Bool[np.ndarray, " B"]:
@@ -110,31 +143,47 @@ def _exact(problem: Problem, misfit: Float[np.ndarray, "B n"]) -> Bool[np.ndarra
     return np.asarray(fine & (left <= np.maximum(EXACT * problem.size, rounding)))
 
 
-def _determined(
+def _at(problem: Problem, answer: Provisional, latent: Float[np.ndarray, "B k"]) -> Provisional:
+    """The answer at latents of smaller misfit: what they reproduce is explained."""
+    there = np.isfinite(answer.latent).all(-1)
+    reproduced = there & (problem.loss(np.asarray(problem.generator(latent))) <= problem.certain)
+    return replace(
+        answer,
+        latent=np.where(there[:, None], latent, answer.latent),
+        status=np.where(reproduced, int(Status.SOLVED), answer.status),
+        minima=False,
+    )
+
+
+def _around(
     problem: Problem,
     latent: Float[np.ndarray, "B k"],
-    stated: Int[np.ndarray, " B"],
     misfit: Float[np.ndarray, "B n"],
     there: Bool[np.ndarray, " B"],
     explained: Bool[np.ndarray, " B"],
-) -> tuple[Int[np.ndarray, " B"], Float[np.ndarray, " B"]]:
-    """Dimension left free, by the rank where that is to tell, and the gain of the Jacobian.
+) -> LocalRank:
+    """What the observation determines there, where the misfit is noise or rounding.
 
-    stated: what the method says, or BY_RANK. misfit: noise or rounding where it is explained, and
-    of no known size elsewhere. there: whether there is a latent, and not 0 in its place.
+    It is where that is explained, and of no known size elsewhere. there: whether there is a latent,
+    and not 0 in its place.
     """
-    undetermined = np.where(stated == BY_RANK, 0, stated)
-    gain = np.full(len(there), np.inf)
-    if not there.any():
-        return undetermined, gain
-    observed = problem.weight > 0
     noise = noise_of(np.where(explained[:, None], misfit, 0.0), problem.weight, latent.shape[1])
     error = np.hypot(noise.deviation, problem.rounding)
-    known = local_rank(problem.generator, latent, observed, error, there)
-    gain[there] = known.gain[there]
+    return local_rank(problem.generator, latent, problem.weight > 0, error, there)
+
+
+def _undetermined(
+    problem: Problem,
+    latent: Float[np.ndarray, "B k"],
+    stated: Int[np.ndarray, " B"],
+    known: LocalRank,
+    there: Bool[np.ndarray, " B"],
+    explained: Bool[np.ndarray, " B"],
+) -> Int[np.ndarray, " B"]:
+    """Dimension left free, by the rank where that is to tell. stated: what the method says."""
     free = np.where(there, latent.shape[1] - known.rank, 0)
-    undetermined = np.where(stated == BY_RANK, free, undetermined)
+    undetermined = np.where(stated == BY_RANK, free, stated)
     for row in np.flatnonzero(explained & (undetermined > 0)):
-        if pinned_at_kinks(problem.generator, latent[row], observed[row]):
+        if pinned_at_kinks(problem.generator, latent[row], problem.weight[row] > 0):
             undetermined[row] = 0
-    return undetermined, gain
+    return undetermined

@@ -12,15 +12,18 @@ from jaxinv.linalg.norms import row_norms
 from jaxinv.model.decoder import Decoder
 from jaxinv.settings import Auto, LevenbergMarquardt
 
+ROUNDED = 1e-11  # relative residual that only rounding leaves
+
 
 @dataclass(frozen=True)
 class Problem:
     """A batch to fit: x (B, n), weights (B, n), 0 where not observed, and who is asked for.
 
-    limit: (B,) weighted loss at which a row counts as reproduced. blank: (n,) the image of the code
-    0 (`blank_image`). rounding: (B, n) deviation of each entry from what G made, were rounding all
-    there is. row_ids: (B,) names by which rows draw their starting points. start: the caller's own,
-    NaN where one is left out.
+    limit: (B,) weighted loss at which a row counts as reproduced where runs agree on it, certain:
+    where a single run does, since rounding or the stated noise leaves as much. blank: (n,) the
+    image of the code 0 (`blank_image`). rounding: (B, n) deviation of each entry from what G made,
+    were rounding all there is. row_ids: (B,) names by which rows draw their starting points. start:
+    the caller's own, NaN where one is left out.
     """
 
     generator: Decoder
@@ -28,6 +31,7 @@ class Problem:
     weight: Float[np.ndarray, "B n"]
     live: Bool[np.ndarray, " B"]
     limit: Float[np.ndarray, " B"]
+    certain: Float[np.ndarray, " B"]
     blank: Float[np.ndarray, " n"]
     rounding: Float[np.ndarray, "B n"]
     box: Box
@@ -43,6 +47,11 @@ class Problem:
     def misfit(self, image: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
         """G(z) - x of the observed entries, 0 for the others. image: G(z)."""
         return np.where(self.weight > 0, image - self.observation, 0.0)
+
+    def loss(self, image: Float[np.ndarray, "B n"]) -> Float[np.ndarray, " B"]:
+        """||W (G(z) - x)||_2^2. image: G(z)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(((self.weight * self.misfit(image)) ** 2).sum(-1))
 
     @property
     def begun(self) -> Bool[np.ndarray, " B"]:

@@ -81,6 +81,7 @@ def gradient_descent(
             weight=weight,
             live=np.ones(len(seen), bool),
             limit=np.zeros(len(seen)),
+            certain=np.zeros(len(seen)),
             blank=np.zeros(generator.observation_size),
             rounding=np.zeros(seen.shape),
             box=Box(-free, free),

@@ -6,21 +6,21 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxinv.joint.descent.linearization import has_relu
-from jaxinv.joint.problem import Problem
+from jaxinv.joint.problem import ROUNDED, Problem
 from jaxinv.linalg.norms import row_norms
 
 AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a false minimum's
 # Degrees of freedom of which one cell more or less, nine variances say, takes no more than 2%: the
 # square of 1%. Without dead units the minima in neighbouring cells are one.
 TELLING = 450
-ROUNDED = 1e-11  # relative residual that only rounding leaves
 
 
 @dataclass(frozen=True)
 class Facts:
     """One entry an observation.
 
-    limit: the loss that reproduces it. rounded: the loss that rounding alone leaves. size: weighted
+    limit: the loss that reproduces it where runs agree on it, certain: where one alone has it.
+    rounded: the loss that rounding alone leaves. size: weighted
     norm of what a code explains of it. telling: whether no minimum in a neighbouring cell is likely
     to be lower by 1%. ample: whether far more entries than unknowns bind the latent. noisy: whether
     noise can explain a misfit. noise_low, noise_high: losses that are noise as the last layer shows
@@ -29,6 +29,7 @@ class Facts:
     """
 
     limit: Float[np.ndarray, " B"]
+    certain: Float[np.ndarray, " B"]
     rounded: Float[np.ndarray, " B"]
     size: Float[np.ndarray, " B"]
     telling: Bool[np.ndarray, " B"]
@@ -61,6 +62,7 @@ def facts(problem: Problem) -> Facts:
     held &= (whole == 0) | (least >= np.finfo(float).tiny)
     return Facts(
         limit=problem.limit,
+        certain=problem.certain,
         rounded=rounded,
         size=np.where(held, size, np.inf),
         telling=(freedom >= TELLING) | (not has_relu(problem.generator)),

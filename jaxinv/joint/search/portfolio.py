@@ -241,13 +241,15 @@ def _prefix(
 ) -> Search:
     """Solve the first `depth` layers against the hidden vector that peeling found."""
     generator = Generator(problem.generator.layers[:depth])
+    # The hidden vector is an estimate: a fit below its error need not be improved.
+    limit = (max(method.tolerance, HIDDEN) * np.linalg.norm(hidden, axis=-1)) ** 2
     prefix = Problem(
         generator=generator,
         observation=hidden,
         weight=np.ones_like(hidden),
         live=rows,
-        # The hidden vector is an estimate: a fit below its error need not be improved.
-        limit=(max(method.tolerance, HIDDEN) * np.linalg.norm(hidden, axis=-1)) ** 2,
+        limit=limit,
+        certain=limit,
         blank=blank_image(generator, problem.box, len(hidden)),
         rounding=np.zeros_like(hidden),
         box=problem.box,

@@ -1,20 +1,24 @@
 r"""Whether a fit explains more than noise lets any code explain.
 
 The code takes off the observation, weights W, what lies between L_0 = min(||W x||^2,
-||W (x - G(0))||^2), known without it, and its own loss L. Noise of variance s^2 = L / (m - k) gives
-each of p parameters a share of s^2 (1 +- sqrt(2)), and the lowest of the minima in a ReLU net's
-cells takes the shares of the most telling of h hidden units as well:
+||W (x - G(0))||^2), known without it, and its own loss L. Of noise of variance s^2 each of p
+parameters takes off about s^2, and the lowest of the minima in a ReLU net's cells takes the shares
+of the most telling of h hidden units as well, so that
 
-    L_0 - L > s^2 (p + 3 sqrt(2 p)),    p = k (1 + 2 log(1 + h / k)).
+    F = (L_0 - L) / p / (L / (m - k)),    p = k (1 + 2 log(1 + h / k)),
 
-Where it is not, nothing in the observation speaks of a code: there is no misfit to call noise.
+is distributed as Fisher's F with p and m - k degrees of freedom, exactly where G is affine. Where
+it is no more than that distribution's quantile at 1 - LEVEL nothing in the observation speaks of a
+code, and there is no misfit to call noise.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy import stats
 
 from jaxinv.model.decoder import Decoder
 
+LEVEL = 1e-3
 UNITS_OF_A_FUNCTION = 4  # for each latent entry, of a decoder that has no layers to count them in
 
 
@@ -31,5 +35,6 @@ def tells_of_a_code(
     parameters = k * (1.0 + 2.0 * np.log1p(units / k))
     freedom = np.maximum(observed - k, 1)
     with np.errstate(over="ignore", invalid="ignore"):
-        least = loss * (1.0 + (parameters + 3.0 * np.sqrt(2.0 * parameters)) / freedom)
+        ratio = stats.f.isf(LEVEL, parameters, freedom)
+        least = loss * (1.0 + ratio * parameters / freedom)
         return np.asarray((observed > k) & (size**2 > least))

@@ -23,6 +23,6 @@ def structured(
     observed = problem.weight > 0
     with np.errstate(over="ignore", invalid="ignore"):
         misfit = problem.weight * problem.misfit(value)
-        loss = (misfit**2).sum(-1)
+    loss = problem.loss(value)
     code = tells_of_a_code(problem.generator, problem.size, loss, observed.sum(-1))
     return resembles_images(problem, value, images) | not_gaussian(misfit, observed) | ~code

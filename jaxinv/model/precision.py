@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxinv.model.decoder import Decoder
+
 # Half the distance between neighbours at one, 2^-p with p bits in the significand.
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 PIXEL = {"uint8": 1.0 / 255.0}  # the step of what was scaled to [0, 1] afterwards
@@ -53,13 +55,14 @@ def entry_rounding(
     rounding: Rounding,
     x: Float[np.ndarray, "B n"],
     observed: Float[np.ndarray, "B n"],
-    cancelled: bool = True,
+    decoder: Decoder,
 ) -> Float[np.ndarray, "B n"]:
     """The deviation of each observed entry from what G made, were rounding all there is.
 
-    cancelled: whether small entries are what is left of large ones, as they are not behind a
-    sigmoid, whose rounding is relative to each.
+    Small entries are what is left of large ones, but for those behind a sigmoid, whose rounding is
+    relative to each.
     """
+    cancelled = not (decoder.layers and decoder.layers[-1].activation.kind == "sigmoid")
     seen = observed > 0
     largest = np.abs(x).max(-1, keepdims=True, initial=0.0)
     scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
