@@ -192,6 +192,9 @@ def _fit(row: Row, told: Told, seed: int) -> tuple[dict[str, bool], dict[str, An
     verdicts: dict[str, bool] = {}
     own, size = (_misfit(row, told.latent, row.weight), np.linalg.norm(row.weight * row.x))
     off = own > max(REPRODUCED * float(size), 10 * np.finfo(float).eps * float(size))
+    if row.noise == "none":
+        # What the rounding of the data leaves is no misfit that another fit could be better by.
+        off &= _misfit(row, told.latent, row.seen) > row.rounding
     if not row.coded and off:
         verdicts["made by no code, SOLVED"] = told.status == SOLVED
     words = {SOLVED: "a better fit than a SOLVED one", CLOSEST: "a better fit than a CLOSEST one"}

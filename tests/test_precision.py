@@ -6,16 +6,17 @@ import pytest
 
 import jaxinv
 from jaxinv import Status
-from jaxinv.model.precision import Rounding, rounding_of
+from jaxinv.model.precision import Rounding, byte_steps, entry_rounding, rounding_of
 
 UNIT = {np.float64: 2.0**-53, np.float32: 2.0**-24, np.float16: 2.0**-11}
 
 
 def test_what_arrives_says_how_it_was_rounded():
     for dtype, unit in UNIT.items():
-        assert rounding_of(np.ones(3, dtype), None) == Rounding(unit)
-    assert rounding_of(jnp.ones(3, jnp.bfloat16), None) == Rounding(2.0**-8)
-    assert rounding_of([1.0, 2.0], None) == Rounding(2.0**-53)
+        assert rounding_of(np.ones(3, dtype), None) == Rounding(unit, None)
+        assert rounding_of(np.ones(3), np.dtype(dtype).name) == Rounding(unit)
+    assert rounding_of(jnp.ones(3, jnp.bfloat16), None) == Rounding(2.0**-8, None)
+    assert rounding_of([1.0, 2.0], None) == Rounding(2.0**-53, None)
     assert rounding_of(np.ones(3, np.uint8), None).step == 1.0
     assert rounding_of(np.ones(3), "uint8").step == 1.0 / 255.0
     assert rounding_of(np.ones(3), 0.5) == Rounding(2.0**-53, 0.5)
@@ -67,3 +68,28 @@ def test_coarse_data_are_reproduced_up_to_their_rounding(dtype):
     assert float(np.asarray(found.search.runs).mean()) < 10
     inside = np.linalg.norm(np.asarray(found.latent) - z, axis=1) <= np.asarray(found.allowed_error)
     assert inside.all()
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0)])
+def test_rows_that_were_bytes_are_known_to_be(kind, low, high):
+    rng = np.random.default_rng(0)
+    level = rng.integers(0, 256, (4, 30))
+    level[1, 3:] = 0  # too few inside the range
+    x = (low + (high - low) * level / 255).astype(kind)
+    x[2, 5] += 0.2 * (high - low) / 255
+    seen = np.ones(x.shape, bool)
+    step = (high - low) / 255
+    found = byte_steps(x.astype(float), seen)
+    np.testing.assert_allclose(found, [step, 0.0, 0.0, step])
+    seen[2, 5] = False
+    np.testing.assert_allclose(byte_steps(x.astype(float), seen)[2], step)
+    assert not byte_steps(rng.random((1000, 30)), np.ones((1000, 30), bool)).any()
+
+
+def test_a_stated_precision_is_believed_before_the_values():
+    g = jaxinv.Generator.random((2, 12, 40), seed=0, activation="leaky_relu:0.2")
+    x = np.round(255 * np.clip(0.5 + np.asarray(g(np.ones((1, 2)))), 0, 1)) / 255
+    one = np.ones(x.shape)
+    assert entry_rounding(rounding_of(x, None), x, one, g).min() > 1e-3
+    assert entry_rounding(rounding_of(x, "float64"), x, one, g).max() < 1e-14

@@ -60,9 +60,10 @@ def invert(
     share of the rows. start: latents (k,), (B, k) or (B, s, k) to begin at, an encoder's say, for
     "auto", which searches on where they do not suffice, and for "lm" and "gd", which take them for
     their random points; one that is not finite is left out, one outside latent_bounds is clipped.
-    precision: in which the observations are known, where it is not the dtype that arrives: a
-    dtype's name, "uint8" for bytes scaled to [0, 1], or the step between two values; what such a
-    rounding leaves of a misfit counts as reproduced.
+    precision: in which the observations are known, where it is not the dtype that arrives, nor
+    rows that show that they were bytes scaled to [0, 1] or [-1, 1]: a dtype's name, "uint8" for
+    bytes scaled to [0, 1], or the step between two values; what such a rounding leaves of a misfit
+    counts as reproduced.
 
     A row that cannot be inverted becomes NaN with a status and changes no other row. Raises
     ValueError where an argument's shape or type does not fit.

@@ -10,8 +10,8 @@ A unit within SURE of these of its kink may be on its other side in truth. J_sur
 units on the flatter one, off for a ReLU: k - rank J_sure latent directions hang on them, and are
 not determined at this noise. Without errors J_sure is J with the units off that are at their kink.
 
-An error of size r in the observed entries moves the latent by up to r / sigma_min(J) nearby, no
-more than r times the gain ||J^+||_F.
+An error of size r in the observed entries moves the latent by up to r / sigma_min(J_sure) nearby,
+no more than r times the gain ||J_sure^+||_F.
 """
 
 from typing import NamedTuple
@@ -40,7 +40,7 @@ class Surroundings(NamedTuple):
 
     columns, sure: (B, k, n), J' and J_sure'. open: (B,) share of units with a kink whose side is
     open. clear: (B,) whether the Gram matrix of J_sure shows full column rank beyond doubt. gain:
-    (B,) ||J^+||_F, where it does. well: (B,) whether that of J does.
+    (B,) ||J_sure^+||_F, where it does. well: (B,) whether that of J does.
     """
 
     columns: Float[Array, "B k n"]
@@ -52,7 +52,7 @@ class Surroundings(NamedTuple):
 
 
 class LocalRank(NamedTuple):
-    """rank: (B,) of J_sure. gain: (B,) ||J^+||_F, infinite where rank < k.
+    """rank: (B,) of J_sure. gain: (B,) ||J_sure^+||_F, infinite where rank < k.
 
     well: (B,) whether J is well enough conditioned for normal equations.
     """
@@ -89,12 +89,12 @@ def local_rank(
         clear = clear | idle
         if clear.all():
             continue
-        both = np.asarray(around.columns), np.asarray(around.sure)
+        columns = np.asarray(around.sure)
         for place in np.flatnonzero(~clear):
             row = rows[place]
-            whole, sure = (part[place][:, observed[row]].T for part in both)
+            sure = columns[place][:, observed[row]].T
             rank[row] = matrix_rank(sure)
-            gain[row] = pseudo_inverse_norm(whole) if rank[row] == k else np.inf
+            gain[row] = pseudo_inverse_norm(sure) if rank[row] == k else np.inf
     return LocalRank(rank, gain, well)
 
 
@@ -147,7 +147,8 @@ def surroundings(
         slopes.append(slope)
     share = jnp.concatenate(unsure, axis=1).mean(1)
     sure = walk.columns(layers, slopes)
-    return Surroundings(columns, sure, share, clear & _clear(sure, observed)[0], gain, clear)
+    surely, gain = _clear(sure, observed)
+    return Surroundings(columns, sure, share, clear & surely, gain, clear)
 
 
 def _clear(

@@ -4,13 +4,17 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jaxinv.model.decoder import Decoder
 
 # Half the distance between neighbours at one, 2^-p with p bits in the significand.
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 PIXEL = {"uint8": 1.0 / 255.0}  # the step of what was scaled to [0, 1] afterwards
+# Images are bytes scaled to one of these ranges, as far as single precision shows it. So many
+# entries inside a range are not multiples of its step by chance.
+RANGES = ((0.0, 1.0), (-1.0, 1.0))
+MULTIPLE, FEWEST_INSIDE = 2.0**-12, 8
 # Roundings on the way through a net add up to a few of the last one, of entries near zero as well:
 # they are of the size of the sums that cancelled there.
 ACCUMULATED = 8.0
@@ -19,10 +23,13 @@ COMPUTED_IN = 2.0**-20
 
 
 class Rounding(NamedTuple):
-    """unit: half the relative distance of neighbouring numbers. step: their distance, if fixed."""
+    """unit: half the relative distance of neighbouring numbers. step: their distance, if fixed.
+
+    step is None where nobody says so: each row's own values tell whether they were bytes.
+    """
 
     unit: float
-    step: float = 0.0
+    step: float | None = 0.0
 
 
 def rounding_of(observations: Any, precision: Any) -> Rounding:
@@ -36,7 +43,7 @@ def rounding_of(observations: Any, precision: Any) -> Rounding:
         name = getattr(getattr(observations, "dtype", None), "name", None)
         name = name or np.asarray(observations).dtype.name
         # Bytes as they are: their step is one.
-        return Rounding(exact, 1.0) if name == "uint8" else Rounding(UNIT.get(name, exact))
+        return Rounding(exact, 1.0) if name == "uint8" else Rounding(UNIT.get(name, exact), None)
     if isinstance(precision, Real) and not isinstance(precision, bool):
         if not 0 <= float(precision) < np.inf:
             raise ValueError(f"precision={precision!r} must be a step of 0 or more, and finite")
@@ -71,4 +78,21 @@ def entry_rounding(
     relative = rounding.unit * np.abs(x)
     if rounding.unit <= COMPUTED_IN:
         relative = ACCUMULATED * (relative + rounding.unit * typical * cancelled)
-    return np.where(seen, np.hypot(relative, rounding.step / np.sqrt(12.0)), 0.0)
+    step = byte_steps(x, seen) if rounding.step is None else np.full(len(x), rounding.step)
+    return np.where(seen, np.hypot(relative, step[:, None] / np.sqrt(12.0)), 0.0)
+
+
+def byte_steps(
+    x: Float[np.ndarray, "B n"], seen: Bool[np.ndarray, "B n"]
+) -> Float[np.ndarray, " B"]:
+    """The step of rows that are bytes scaled to one of RANGES, 0 of others."""
+    steps = np.zeros(len(x))
+    for low, high in RANGES:
+        step = (high - low) / 255.0
+        level = (np.where(seen, x, low) - low) / step
+        inside = (level > 0.5) & (level < 254.5)
+        with np.errstate(invalid="ignore"):
+            multiple = np.abs(level - np.round(level)) <= MULTIPLE
+        bytes_ = (multiple & (level > -0.5) & (level < 255.5)).all(-1)
+        steps = np.where(bytes_ & (inside.sum(-1) >= FEWEST_INSIDE) & (steps == 0), step, steps)
+    return steps

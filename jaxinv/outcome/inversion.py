@@ -66,7 +66,8 @@ class Inversion:
     (B,) dimension the method left free, 0 where it found the latent unique. residual: (B,)
     ||mask * (G(latent) - x)||_2, recomputed in float64. allowed_error: (B,) how far a latent may be
     off, ||z - latent||_2, that leaves such a residual and the rounding of x: their sum times
-    ||J^+||_F, J the Jacobian of the observed entries, true where G is about linear between the two;
+    ||J^+||_F, J the Jacobian of the observed entries with units whose side is open on the flatter
+    one, true where G is about linear between the two;
     infinite where the latent is not determined. layers: one `LayerReport` a layer, first
     layer first; empty for methods that treat all layers at once. search: what "auto" and "lm" did
     for each row; None for other methods.

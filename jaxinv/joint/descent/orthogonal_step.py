@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxinv.certify.local_rank import RANK_TOLERANCE, block_size
+from jaxinv.certify.local_rank import block_size
 from jaxinv.joint.problem import Problem
 from jaxinv.linalg.blocks import blocks
 from jaxinv.model.decoder import Decoder
@@ -75,5 +75,5 @@ def _step(
     pressed = problem.box.pressed(jnp.asarray(latent), jnp.asarray(misfit @ jacobian))
     norms = np.linalg.norm(jacobian, axis=0)
     unit = np.where(np.asarray(pressed) | (norms == 0), 0.0, 1.0 / np.where(norms > 0, norms, 1.0))
-    delta = np.linalg.lstsq(jacobian * unit, -misfit, rcond=RANK_TOLERANCE)[0]
+    delta = np.linalg.lstsq(jacobian * unit, -misfit, rcond=None)[0]
     return np.asarray(unit * delta)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 from jaxinv.joint.descent.gauss_newton import gauss_newton
 from jaxinv.joint.descent.lanes import Engine
 from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
+from jaxinv.joint.descent.orthogonal_step import orthogonal_steps
 from jaxinv.joint.problem import Problem, blank_image, engine_of
 from jaxinv.joint.search import unrolled
 from jaxinv.joint.search.candidates import drawn_images
@@ -128,11 +129,26 @@ def _looked_at(
     problem: Problem, search: Search, images: Callable[[], Float[Array, "P n"]]
 ) -> Search:
     """What a misfit would be called noise for, with a look at whether it can be."""
+    search = _sharpened(problem, search)
     asked = search.facts.live & ~search.reproduced & np.isfinite(search.minima.loss)
     if not asked.any():
         return search
     found = structured(problem, search.minima.latent, images())
     return replace(search, structured=asked & found)
+
+
+def _sharpened(problem: Problem, search: Search) -> Search:
+    """Minima between rounding and the tolerance, by singular values what they are to LAPACK."""
+    between = search.open & (search.minima.loss <= search.facts.limit)
+    if not between.any():
+        return search
+    latent = orthogonal_steps(
+        problem, np.where(between[:, None], search.minima.latent, 0.0), between
+    )
+    loss = problem.loss(np.asarray(problem.generator(latent)))
+    rows = np.flatnonzero(between)
+    nothing = np.zeros(len(rows), np.int64)
+    return with_ends(search, rows, Runs(latent[rows], loss[rows], nothing, nothing == 0))
 
 
 def peels(generator: Decoder) -> bool:
@@ -178,6 +194,14 @@ def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
     bounds = noise_losses(found.noise, x.shape[1] - problem.generator.latent_size)
     low, high = (square * bound[rows] for bound in bounds)
     search = with_noise(search, rows, low, high)
+    search = with_peeled(search, np.isin(np.arange(len(x)), rows), len(problem.generator.layers))
+    # What fits worse than no code at all is no start: the layers have amplified too much noise.
+    fitted = problem.loss(np.asarray(problem.generator(found.latent)))[rows] < (
+        search.facts.size[rows] ** 2
+    )
+    rows, low, high, square = (part[fitted] for part in (rows, low, high, square))
+    if not rows.size:
+        return search
     ends = gauss_newton(problem.generator, x[rows], found.latent[rows], len(x))
     loss = square * ends.loss
     noise = (loss >= low) & (loss <= high)
@@ -186,13 +210,14 @@ def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
     starts = Starts(rows[good], found.latent[rows[good]], np.zeros(good.sum()))
     runs = Runs(ends.latent[good], loss[good], np.zeros(good.sum(), np.int64), ends.converged[good])
     search = kept(search, starts, runs, Start.LAYERWISE)
-    # Too ill-conditioned for steps in single precision, and as good a start as there can be.
-    carried = inside & fits & ~good
-    if carried.any():
-        points = Starts(rows[carried], ends.latent[carried], np.zeros(carried.sum()))
-        search = learnt(search, points, engine, Start.LAYERWISE)
-    begun = np.isin(np.arange(len(x)), rows[good | carried])
-    return with_peeled(search, begun, len(problem.generator.layers))
+    # Too ill-conditioned for steps in single precision, or too far off for steps without damping.
+    carried = np.flatnonzero(~good)
+    if carried.size:
+        better = (inside & fits)[carried, None]
+        points = np.where(better, ends.latent[carried], found.latent[rows[carried]])
+        starts = Starts(rows[carried], points, np.zeros(carried.size))
+        search = learnt(search, starts, engine, Start.LAYERWISE)
+    return search
 
 
 def _from_peeling(
@@ -201,12 +226,12 @@ def _from_peeling(
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
     data = problem.observation, problem.weight
     told = np.asarray(plausible(problem.generator.layers[-1], *(jnp.asarray(d) for d in data)))
-    told = told & search.open
+    # What has been unrolled is peeled already, and determined by every layer.
+    told = told & search.open & (search.tally.peeled == 0)
     if not told.any():
         return
     peeled = peel_rows(problem.generator, *data, told)
     whole = len(problem.generator.layers)
-    unmade = search.tally.peeled == 0  # no run from the layer-wise estimate yet
     # Behind a layer that determines nothing false minima lie close to the observation as well.
     ample = search.facts.ample & ((peeled.depth == 0) | ~told)
     search = replace(search, facts=replace(search.facts, ample=ample))
@@ -215,7 +240,7 @@ def _from_peeling(
     if start is not None:
         search = settled(problem, search, start)
     yield search
-    rows = np.flatnonzero(search.open & unmade & told)
+    rows = np.flatnonzero(search.open & told)
     if start is not None and rows.size:
         points = Starts(rows, start[rows], np.zeros(len(rows)))
         search = learnt(search, points, engine, Start.LAYERWISE)
