@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
+from scipy.special import stdtrit
 
 from jaxinv.certify.identifiability import observed_rows
 from jaxinv.certify.local_rank import RANK_TOLERANCE, block_size, surroundings
@@ -102,7 +102,7 @@ def confidence(
     if (observed.sum(-1) <= k).any():
         raise ValueError(f"fewer than {k + 1} observed entries leave nothing to estimate noise by")
     weight = np.where(observed, _importance(weights, rows.shape), 0.0)
-    quantile = np.asarray(stats.t.ppf(0.5 + level / 2, observed.sum(-1) - k))
+    quantile = np.asarray(stdtrit(observed.sum(-1) - k, 0.5 + level / 2))
     parts = [_one(*row) for row in _around(generator, rows, latent, weight, quantile)]
     shapes = (), (k, k), (k,), (k,), (), ()
     noise, covariance, low, high, ambiguous, reliable = (

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.joint.descent.levenberg_marquardt import Box
@@ -130,7 +129,7 @@ def descend(
 
     weight: 0 where an entry is not observed, which may then hold anything. starts: inside the box.
     """
-    optimizer = optax.with_extra_args_support(_optimizer(method))
+    optimizer = _optimizer(method)
     solved_loss = _solved_loss(x, weight, method.tolerance)[:, None]
 
     def running(state: Descent) -> Bool[Array, "batch R"]:
@@ -269,18 +268,19 @@ def _per_run(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _optimizer(method: GradientDescent) -> Any:
+    import optax  # slow to import, and no other method needs it
+
     if not isinstance(method.optimizer, str):
-        return method.optimizer
+        return optax.with_extra_args_support(method.optimizer)
     rate: optax.ScalarOrSchedule = method.learning_rate
     if method.schedule == "cosine":
         rate = optax.cosine_decay_schedule(method.learning_rate, max(method.steps, 1))
-    return _NAMED[method.optimizer](rate, method.momentum or None)
-
-
-_NAMED: Mapping[str, Callable[[Any, float | None], optax.GradientTransformation]] = {
-    "sgd": lambda rate, momentum: optax.sgd(rate, momentum=momentum),
-    "nesterov": lambda rate, momentum: optax.sgd(rate, momentum=momentum, nesterov=True),
-    "adam": lambda rate, _: optax.adam(rate),
-    "adabelief": lambda rate, _: optax.adabelief(rate),
-    "rmsprop": lambda rate, _: optax.rmsprop(rate),
-}
+    momentum = method.momentum or None
+    named: Mapping[str, Callable[[], optax.GradientTransformation]] = {
+        "sgd": lambda: optax.sgd(rate, momentum=momentum),
+        "nesterov": lambda: optax.sgd(rate, momentum=momentum, nesterov=True),
+        "adam": lambda: optax.adam(rate),
+        "adabelief": lambda: optax.adabelief(rate),
+        "rmsprop": lambda: optax.rmsprop(rate),
+    }
+    return optax.with_extra_args_support(named[method.optimizer]())

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.optimize import nnls
 
 from jaxinv.certify.local_rank import local_rank
 from jaxinv.joint.finish import Provisional, moved
@@ -150,6 +149,8 @@ def chebyshev_centre(polytope: Polytope) -> Float[np.ndarray, " k"]:
 
 def least_norm(polytope: Polytope) -> Float[np.ndarray, " k"]:
     """The polytope's point nearest to the origin of the latent space."""
+    from scipy.optimize import nnls  # slow to import, and asked for by name
+
     own = polytope.basis.T @ polytope.origin
     bound = polytope.rows @ own - polytope.margin
     # min ||w|| subject to rows w >= bound (Lawson & Hanson, chapter 23), w = y + N' origin.

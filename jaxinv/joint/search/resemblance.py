@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy import stats
+from scipy.special import stdtrit
 
 from jaxinv.joint.problem import Problem
 
@@ -32,7 +32,7 @@ def resembles_images(
     cosine = np.asarray(_largest_cosine(*data, jnp.asarray(value), images))
     freedom = (problem.weight > 0).sum(-1) - problem.generator.latent_size - 1
     statistic = cosine * np.sqrt(np.maximum(freedom, 0) / np.maximum(1.0 - cosine**2, 1e-300))
-    limit = stats.t.isf(LEVEL / (2 * len(images)), np.maximum(freedom, 1))
+    limit = -stdtrit(np.maximum(freedom, 1), LEVEL / (2 * len(images)))
     return np.asarray((freedom > 0) & (statistic > limit))
 
 
