@@ -43,7 +43,7 @@ def pinned_at_kinks(
         if not _only_zero(weight[fixed & seen], np.concatenate([most, -least])):
             return False
         at_kink |= bool(near.any())
-        slope = np.where(near, 1.0, np.asarray(layer.activation.derivative(u)))
+        slope = np.where(near, 1.0, layer.activation.derivative_on_host(u))
         jacobian = (slope[:, None] * (weight @ jacobian))[seen]
         value = np.asarray(layer.activation.on_host(u))
         lower_end = ~fixed

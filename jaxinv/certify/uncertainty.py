@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import stdtrit
@@ -27,6 +26,7 @@ from jaxinv.certify.identifiability import observed_rows
 from jaxinv.certify.local_rank import RANK_TOLERANCE, block_size, surroundings
 from jaxinv.certify.noise_level import noise_of
 from jaxinv.linalg.blocks import blocks
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.given import observed_array, positive_weights, real_array
 from jaxinv.outcome.inversion import Inversion
@@ -137,7 +137,7 @@ def _around(
     for rows, padded in blocks(np.arange(len(x)), block):
         with jax.enable_x64(True):
             data = points[padded], observed[padded], deviation[padded]
-            around = surroundings(decoder, *(jnp.asarray(part) for part in data))
+            around = surroundings(decoder, *(on_device(part) for part in data))
         both = np.asarray(around.columns), np.asarray(around.sure)
         share = np.asarray(around.open)
         for place, row in enumerate(rows):

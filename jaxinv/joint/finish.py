@@ -7,7 +7,6 @@ SOLVED falls where the residual, or that error, is larger than the caller allows
 
 from dataclasses import dataclass, replace
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -16,6 +15,7 @@ from jaxinv.certify.local_rank import local_rank
 from jaxinv.certify.noise_level import noise_of
 from jaxinv.joint.problem import Problem
 from jaxinv.linalg.norms import row_norms
+from jaxinv.linalg.on_device import on_device
 from jaxinv.outcome.inversion import Inversion, LayerReport
 from jaxinv.outcome.search_report import SearchReport
 from jaxinv.outcome.status import Status
@@ -87,11 +87,11 @@ def finished(
     refused = (status == int(Status.SOLVED)) & wide & _exact(problem, misfit)
     status = np.where(refused, int(Status.INEXACT), status)
     return Inversion(
-        latent=jnp.asarray(answer.latent),
-        status=jnp.asarray(status),
-        undetermined=jnp.asarray(undetermined),
-        residual=jnp.asarray(residual),
-        allowed_error=jnp.asarray(np.where(there, error, np.nan)),
+        latent=on_device(answer.latent),
+        status=on_device(status),
+        undetermined=on_device(undetermined),
+        residual=on_device(residual),
+        allowed_error=on_device(np.where(there, error, np.nan)),
         layers=answer.layers,
         search=answer.search,
     )

@@ -13,6 +13,7 @@ from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.joint.finish import Provisional, finished
 from jaxinv.joint.problem import Problem
 from jaxinv.joint.search.starts import starting_points
+from jaxinv.linalg.on_device import on_device
 from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
 from jaxinv.outcome.inversion import Inversion
@@ -98,15 +99,15 @@ def descended(problem: Problem, method: GradientDescent) -> Provisional:
     given = problem.start
     starts = starting_points(
         problem.seed,
-        jnp.asarray(problem.row_ids),
+        on_device(problem.row_ids),
         method.restarts if given is None else given.shape[1],
         problem.generator.latent_size,
         method.start_scale,
     )
     if given is not None:
         left_out = ~np.isfinite(given).all(-1, keepdims=True)
-        starts = jnp.asarray(np.where(left_out, starts, given))
-    x, weight, box = jnp.asarray(problem.observation), jnp.asarray(problem.weight), problem.box
+        starts = on_device(np.where(left_out, starts, given))
+    x, weight, box = on_device(problem.observation), on_device(problem.weight), problem.box
     starts = jnp.clip(starts, box.low, box.high)
     best: BestRun = _best_run(problem.generator, x, weight, starts, box, method)
     live = problem.live

@@ -39,6 +39,7 @@ from jaxinv.joint.search.state import (
 )
 from jaxinv.joint.search.structure import structured
 from jaxinv.joint.search.waves import WaveMaker, waves
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
 from jaxinv.outcome.search_report import Start
@@ -200,7 +201,7 @@ def _from_peeling(
 ) -> Iterator[Search]:
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
     data = problem.observation, problem.weight
-    told = np.asarray(plausible(problem.generator.layers[-1], *(jnp.asarray(d) for d in data)))
+    told = np.asarray(plausible(problem.generator.layers[-1], *(on_device(d) for d in data)))
     told = told & search.open
     if not told.any():
         return
