@@ -1,6 +1,10 @@
 """What every test module shares."""
 
 import gc
+import os
+
+# A program kept by an earlier run would hide that this one cannot be compiled, or compiles anew.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 import jax
 import pytest

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -14,6 +13,7 @@ from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.joint.endings.robust import robust_ending
 from jaxinv.joint.finish import Provisional, finished
 from jaxinv.joint.problem import ROUNDED, Problem, blank_image, explained_size, reproduced
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.precision import Rounding, entry_rounding
 from jaxinv.outcome.inversion import Inversion, take_rows
 from jaxinv.settings import Auto, LevenbergMarquardt
@@ -72,7 +72,7 @@ def joint_problem(
         tolerance = method.tolerance
         # These weights say how entries compare: a power of two in common changes no digit.
         weight = np.ldexp(weight, -np.frexp(weight.max(-1, keepdims=True, initial=0.0))[1])
-    box = Box(*(jnp.asarray(side) for side in request.latent_bounds))
+    box = Box(*(on_device(side) for side in request.latent_bounds))
     blank = blank_image(request.generator, box, len(x))
     error = entry_rounding(rounding, x, weight, request.generator)
     with np.errstate(over="ignore"):

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -17,6 +16,7 @@ from jaxinv.joint.problem import Problem, reproduced
 from jaxinv.joint.search.portfolio import portfolio, restarts
 from jaxinv.layerwise.sweep import sweep
 from jaxinv.linalg.norms import row_norms
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.generator import Generator
 from jaxinv.settings import (
     L1LP,
@@ -45,7 +45,7 @@ class Runner:
 
 
 def _layer_by_layer(problem: Problem, method: Any, request: Request) -> Provisional:
-    x, weight = jnp.asarray(problem.observation), problem.weight
+    x, weight = on_device(problem.observation), problem.weight
     assert isinstance(problem.generator, Generator), "the door lets nothing else through"
     swept = sweep(
         problem.generator,

@@ -17,7 +17,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float
 from scipy import sparse
-from scipy.optimize import linprog
 
 Norm = Literal["linf", "l1", "l2"]
 Effort = Literal["fast", "thorough"]
@@ -280,6 +279,8 @@ def _sign_programs(
 
 def _solved(cost: np.ndarray, **constraints: Any) -> Any:
     """HiGHS's answer, or None where it has none; its word is checked by what is proven from it."""
+    from scipy.optimize import linprog  # slow to import
+
     answer = linprog(cost, method="highs", **constraints)
     return answer if answer.status == 0 else None
 

@@ -13,7 +13,6 @@ rank and some y > 0 gives (A N)' y = 0 (Stiemke 1915).
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.linalg import null_space
-from scipy.optimize import linprog
 
 from jaxinv.certify.local_rank import matrix_rank
 from jaxinv.model import walk
@@ -44,7 +43,7 @@ def pinned_at_kinks(
         if not _only_zero(weight[fixed & seen], np.concatenate([most, -least])):
             return False
         at_kink |= bool(near.any())
-        slope = np.where(near, 1.0, np.asarray(layer.activation.derivative(u)))
+        slope = np.where(near, 1.0, layer.activation.derivative_on_host(u))
         jacobian = (slope[:, None] * (weight @ jacobian))[seen]
         value = np.asarray(layer.activation.on_host(u))
         lower_end = ~fixed
@@ -60,6 +59,8 @@ def _only_zero(equal: Float[np.ndarray, "e k"], less: Float[np.ndarray, "l k"]) 
     cone = less @ basis
     if np.linalg.matrix_rank(cone) < basis.shape[1]:
         return False
+    from scipy.optimize import linprog  # slow to import, and kinks are rare
+
     found = linprog(
         np.zeros(len(cone)),
         A_eq=cone.T,

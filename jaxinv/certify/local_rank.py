@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.linalg import cholesky
 from jaxinv.linalg.blocks import blocks
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model import walk
 from jaxinv.model.decoder import Decoder
 
@@ -81,8 +82,8 @@ def local_rank(
         if idle.all():
             continue
         with jax.enable_x64(True):
-            error = None if deviation is None else jnp.asarray(deviation[padded])
-            data = jnp.asarray(latent[padded]), jnp.asarray(observed[padded]), error
+            error = None if deviation is None else on_device(deviation[padded])
+            data = on_device(latent[padded]), on_device(observed[padded]), error
             around = surroundings(decoder, *data)
         told = around.clear, around.gain, around.well
         clear, gain[rows], well[rows] = (np.asarray(part)[: len(rows)] for part in told)

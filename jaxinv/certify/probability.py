@@ -17,7 +17,6 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.special import rel_entr
-from scipy.stats import binom
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,8 @@ def recovery_probability(widths: Iterable[int]) -> RecoveryProbability:
     >>> round(recovery_probability((1, 3)).value, 6)  # not all three rows off: 1 - 1/8
     0.875
     """
+    from scipy.stats import binom  # slow to import, as in every function here
+
     sizes = tuple(widths)
     if len(sizes) < 2 or any(int(n) != n or n < 1 for n in sizes):
         raise ValueError(f"widths {sizes} must be two or more positive whole numbers, k first")
@@ -67,6 +68,8 @@ def width_for_recovery(inputs: int, probability: float) -> int:
     >>> width_for_recovery(1, 0.875), width_for_recovery(20, 0.99)
     (3, 57)
     """
+    from scipy.stats import binom
+
     if int(inputs) != inputs or inputs < 1:
         raise ValueError(f"inputs={inputs} must be a positive whole number")
     if not 0.0 < probability < 1.0:

@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
+from scipy.special import stdtrit
 
 from jaxinv.certify.curvature import curvature
 from jaxinv.certify.identifiability import observed_rows
@@ -32,6 +31,7 @@ from jaxinv.certify.local_rank import RANK_TOLERANCE, block_size, surroundings
 from jaxinv.certify.noise_level import noise_of
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.norms import row_norms
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.given import observed_array, positive_weights, real_array
 from jaxinv.model.precision import entry_rounding, rounding_of
@@ -123,7 +123,7 @@ def confidence(
     close = np.isfinite(cell.wider).all(-1) & (cell.wider <= WIDER * cell.deviation).all(-1)
     reliable = there & confirmed & close & (bent <= BENT)
     deviation = np.where(close[:, None], cell.deviation, np.maximum(cell.deviation, cell.wider))
-    half = stats.t.ppf(0.5 + level / 2, observed.sum(-1) - k)[:, None] * deviation
+    half = np.asarray(stdtrit(observed.sum(-1) - k, 0.5 + level / 2))[:, None] * deviation
     with np.errstate(over="ignore"):
         covariance = cell.root @ cell.root.mT
     covariance[~np.isfinite(cell.deviation).all(-1)] = np.inf
@@ -180,7 +180,7 @@ def _cell(
     for rows, padded in blocks(np.arange(batch), block):
         with jax.enable_x64(True):
             data = latent[padded], observed[padded], deviation[padded]
-            around = surroundings(decoder, *(jnp.asarray(part) for part in data))
+            around = surroundings(decoder, *(on_device(part) for part in data))
         both = np.asarray(around.columns), np.asarray(around.sure)
         cell.ambiguous[rows] = np.asarray(around.open)[: len(rows)]
         for place, row in enumerate(rows):

@@ -16,6 +16,7 @@ from jaxinv.cli.options import (
     IntervalOption,
     LayersOption,
     MemoryOption,
+    NoCacheOption,
     PrefixOption,
     Question,
     WorkersOption,
@@ -42,10 +43,13 @@ def demo(
     generator: Annotated[
         list[str] | None, typer.Option(help="Only this shipped generator; may be repeated.")
     ] = None,
+    no_cache: NoCacheOption = False,
 ) -> None:
     """Invert noisy digits through the shipped generators: a table, and a picture."""
     from jaxinv.cli.demo import run
+    from jaxinv.job.compiled import keep_programs
 
+    keep_programs(not no_cache)
     run(out, rows, noise, seed, generator or (), Console())
 
 
@@ -88,6 +92,7 @@ def invert(
     workers: WorkersOption = None,
     cluster: ClusterOption = None,
     interval: IntervalOption = 30.0,
+    no_cache: NoCacheOption = False,
 ) -> None:
     """Find the latent code of every row of OBSERVATIONS; into a directory, as a job that can be
     interrupted and resumed."""
@@ -96,14 +101,16 @@ def invert(
     question = Question(method, effort, noise, mask, start, dataset, pixels, seed, precise)
     if out.suffix == ".npz":
         from jaxinv.cli.invert import run
+        from jaxinv.job.compiled import keep_programs
 
         if workers or cluster or devices or shard_rows:
             raise ValueError("--workers, --cluster, --devices and --shard-rows need a directory")
+        keep_programs(not no_cache)
         failed = run(source, observations, out, question, chunk, Console(stderr=True))
         raise typer.Exit(SOME_FAILED if failed else 0)
     from jaxinv.cli.job import Machines, begin
 
-    machines = Machines(chunk, memory, devices, workers, cluster, interval)
+    machines = Machines(chunk, memory, devices, workers, cluster, interval, not no_cache)
     raise typer.Exit(begin(source, observations, out, question, shard_rows, machines))
 
 
@@ -113,10 +120,13 @@ def inspect(
     layers: LayersOption = None,
     prefix: PrefixOption = "",
     allow_code: AllowCodeOption = False,
+    no_cache: NoCacheOption = False,
 ) -> None:
     """Show a generator's layers and what inversion can be expected to do with it."""
     from jaxinv.cli.inspect import run
+    from jaxinv.job.compiled import keep_programs
 
+    keep_programs(not no_cache)
     run(source_of(generator, layers, prefix, allow_code), Console())
 
 
@@ -125,11 +135,13 @@ def doctor(
     require_gpu: Annotated[
         bool, typer.Option("--require-gpu", help="Fail, and say why, where JAX has no GPU.")
     ] = False,
+    no_cache: NoCacheOption = False,
 ) -> None:
-    """Check versions, devices, float64 and the solvers on this machine."""
+    """Check versions, devices, float64, the solvers and the cache of compiled programs."""
     from jaxinv.cli.doctor import run
+    from jaxinv.job.compiled import keep_programs
 
-    healthy = run(Console(), require_gpu)
+    healthy = run(Console(), keep_programs(not no_cache), require_gpu)
     raise typer.Exit(0 if healthy else 1)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 from jaxinv.call.invert import invert
@@ -21,11 +22,12 @@ SUCCESS = 1e-3  # relative recovery error, the paper's criterion without noise
 # Methods that go layer by layer are shown where every layer is a matrix.
 WITHOUT_NOISE, UNDER_NOISE = ("exact",), ("linf", "auto")
 JOINT = ("auto",)
+# The smallest first: its lines are there after seconds, while the others still compile.
 SHOWN = (
-    "mnist-conv-vae-13",
-    "mnist-leaky-20-200-500-784",
     "mnist-relu-20-60-784",
+    "mnist-leaky-20-200-500-784",
     "mnist-vae-20-400-784",
+    "mnist-conv-vae-13",
 )
 DIGITS = "mnist-test-256.npz"
 COLUMNS = {
@@ -66,17 +68,22 @@ def run(
             left = heading in ("input", "method")
             table.add_column(heading, justify="left" if left else "right", width=width)
         panels.append([])
-        for trial in trials(generator, rows, noise, seed):
-            images = {"original": trial.clean, "noisy": trial.noisy}
-            for method in trial.methods:
-                found, seconds = timed(generator, trial.noisy, method)
-                table.add_row(trial.name, method, *figures(generator, trial, found, seconds))
-                images[method] = np.asarray(generator(np.nan_to_num(np.asarray(found.latent))))
-            if trial.noisy is not trial.clean:
-                ink = {kind: as_ink(generator, values) for kind, values in images.items()}
-                panels[-1].append(Panel(f"{name}: {trial.name}", ink))
+        # On a terminal the table grows line by line; elsewhere it is printed when it is whole.
+        with Live(table, console=console, auto_refresh=False, transient=True) as shown:
+            for trial in trials(generator, rows, noise, seed):
+                images = {"original": trial.clean, "noisy": trial.noisy}
+                for method in trial.methods:
+                    table.caption = f"{trial.name}, {method} ..."
+                    shown.refresh()
+                    found, seconds = timed(generator, trial.noisy, method)
+                    table.add_row(trial.name, method, *figures(generator, trial, found, seconds))
+                    images[method] = np.asarray(generator(np.nan_to_num(np.asarray(found.latent))))
+                if trial.noisy is not trial.clean:
+                    ink = {kind: as_ink(generator, values) for kind, values in images.items()}
+                    panels[-1].append(Panel(f"{name}: {trial.name}", ink))
+                    draw(panels, out)
+        table.caption = None
         console.print(table)
-    draw(panels, out)
     console.print(
         "Error: ||z - z*|| / ||z*||, where the code z* is known. Gain: the noise's norm over "
         "that of G(z) minus the original image; below 1 the noise got worse. Real digits lie "

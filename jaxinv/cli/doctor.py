@@ -10,17 +10,19 @@ from rich.console import Console
 
 from jaxinv.call.invert import invert
 from jaxinv.cli.gpu import missing, this_host
+from jaxinv.job.compiled import BOUND, Kept, held
 from jaxinv.model.generator import Generator
 
 PACKAGES = ("jaxinv", "jax", "jaxlib", "numpy", "scipy", "clarabel", "cvxpy", "optax")
 
 
-def run(console: Console, require_gpu: bool = False) -> bool:
+def run(console: Console, kept: Kept, require_gpu: bool = False) -> bool:
     """Print what is found; returns whether float64 and both solvers work, on a GPU if required."""
     console.print(
         f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"
     )
     console.print(", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    console.print(_programs(kept), markup=False, highlight=False, soft_wrap=True)
     devices = _devices(console)
     for device in devices:
         console.print(f"device {device.id}: {device.platform} {device.device_kind}")
@@ -40,6 +42,11 @@ def run(console: Console, require_gpu: bool = False) -> bool:
     for what, passed in checks.items():
         console.print(f"[{'green' if passed else 'red'}]{'ok' if passed else 'FAILED'}[/] {what}")
     return all(bool(passed) for passed in checks.values())
+
+
+def _programs(kept: Kept) -> str:
+    used = f"not used ({kept.refusal})" if kept.refusal else f"in use, {BOUND >> 20} MiB at most"
+    return f"compiled programs: {kept.folder}, {held(kept.folder) / 2**20:.1f} MiB, {used}"
 
 
 def _devices(console: Console) -> list[jax.Device]:

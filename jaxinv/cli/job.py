@@ -19,6 +19,7 @@ from jaxinv.cli.progress import Bar, Lines
 from jaxinv.cli.source import loaded
 from jaxinv.formats.code import Code, is_code
 from jaxinv.job import executors
+from jaxinv.job.compiled import keep_programs
 from jaxinv.job.job import Job
 from jaxinv.job.retry import open_retry, results, retries
 from jaxinv.job.run import CHUNK_MEMORY, Executors, run
@@ -30,7 +31,10 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 class Machines(NamedTuple):
-    """Where and how large a job is computed, as the options say."""
+    """Where and how large a job is computed, as the options say.
+
+    cache: compiled programs may be kept, here and by workers.
+    """
 
     chunk: int | None
     memory: str | None
@@ -38,6 +42,7 @@ class Machines(NamedTuple):
     workers: int | None
     cluster: str | None
     interval: float
+    cache: bool
 
 
 def begin(
@@ -50,6 +55,7 @@ def begin(
 ) -> int:
     """Begin a job, or take up the same one; returns the exit code."""
     _check(machines)
+    keep_programs(machines.cache)
     job = Job.create(
         folder,
         loaded(source),
@@ -79,6 +85,7 @@ def go_on(
 ) -> int:
     """Compute what is missing, or try again what was not solved; returns the exit code."""
     _check(machines)
+    keep_programs(machines.cache)
     job = Job.open(folder, allow_code)
     if not retry_failed:
         return _run(job, job, machines)
@@ -127,6 +134,8 @@ def _run(job: Job, attempt: Job, machines: Machines) -> int:
             memory=_bytes(machines.memory),
             devices=machines.devices,
             stop=stop,
+            # What cannot be kept here was said; workers need not find out and say it again.
+            keep_programs=not keep_programs(machines.cache).refusal,
         )
     if not complete:
         console.print(f"Interrupted. Go on with: jaxinv resume {job.folder}", soft_wrap=True)

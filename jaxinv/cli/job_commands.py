@@ -13,6 +13,7 @@ from jaxinv.cli.options import (
     DevicesOption,
     IntervalOption,
     MemoryOption,
+    NoCacheOption,
     WorkersOption,
 )
 
@@ -39,13 +40,14 @@ def resume(
     cluster: ClusterOption = None,
     interval: IntervalOption = 30.0,
     allow_code: AllowCodeOption = False,
+    no_cache: NoCacheOption = False,
 ) -> None:
     """Go on with a job that was interrupted; nothing that was committed is computed again."""
     from jaxinv.cli.job import Machines, go_on
 
     if not retry_failed and (method is not None or seed is not None):
         raise ValueError("--method and --seed belong to --retry-failed; a job keeps its own")
-    machines = Machines(chunk, memory, devices, workers, cluster, interval)
+    machines = Machines(chunk, memory, devices, workers, cluster, interval, not no_cache)
     raise typer.Exit(go_on(folder, retry_failed, method, seed, machines, allow_code))
 
 
@@ -76,11 +78,14 @@ def report(
         Path | None, typer.Option(help="Planted codes (B, k), .npy, for recovery errors.")
     ] = None,
     allow_code: AllowCodeOption = False,
+    no_cache: NoCacheOption = False,
 ) -> None:
     """Write one HTML file that shows what was found, where it went wrong, and how fast."""
+    from jaxinv.job.compiled import keep_programs
     from jaxinv.job.job import Job
     from jaxinv.job.report import write
 
+    keep_programs(not no_cache)
     job = Job.open(folder, allow_code)
     path = out or folder / "report.html"
     write(job, path, truth)

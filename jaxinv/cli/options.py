@@ -33,8 +33,9 @@ ClusterOption = Annotated[
 IntervalOption = Annotated[
     float, typer.Option(min=0.1, help="Job: seconds between lines where there is no terminal.")
 ]
-
-
+NoCacheOption = Annotated[
+    bool, typer.Option("--no-cache", help="Neither keep compiled programs nor use those kept.")
+]
 AllowCodeOption = Annotated[
     bool, typer.Option("--allow-code", help="Run the Python file of a GENERATOR module.py:name.")
 ]

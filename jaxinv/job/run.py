@@ -53,13 +53,15 @@ def run(
     memory: int = CHUNK_MEMORY,
     devices: int | None = None,
     stop: threading.Event | None = None,
+    keep_programs: bool = False,
 ) -> bool:
     """Compute every missing shard; returns whether the job is complete.
 
     executors: makes the executor, and makes it anew when its workers died. chunk: rows computed
     together; None takes as many as `memory` bytes hold. Both count for the first shard only: what
-    it needed is frozen. stop: set it to finish the shards in flight and return. Raises ValueError
-    where the directory is in use, an input has changed, or a shard cannot be computed.
+    it needed is frozen. stop: set it to finish the shards in flight and return. keep_programs: the
+    processes that compute keep their compiled programs for later ones. Raises ValueError where the
+    directory is in use, an input has changed, or a shard cannot be computed.
     """
     stop = stop or threading.Event()
     with exclusive(job.folder / "lock"):
@@ -68,7 +70,7 @@ def run(
         job.manifest.observations.open()
         job.manifest.open_mask()
         job.manifest.open_start()
-        work = _first_work(job, chunk, memory, devices)
+        work = replace(_first_work(job, chunk, memory, devices), keep_programs=keep_programs)
         log = Log(job.folder / "log.jsonl")
         flight = _Flight(job.shards.missing())
         done_rows = sum(_length(job, n) for n in job.shards.committed())

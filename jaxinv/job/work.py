@@ -14,6 +14,7 @@ from jaxinv.call.chunk import invert_chunk
 from jaxinv.call.in_flight import chosen_devices
 from jaxinv.call.memory import MEMORY_ERRORS, memory_ended
 from jaxinv.call.request import Data, Options, Request, checked
+from jaxinv.job.compiled import keep_programs
 from jaxinv.job.job import Job
 from jaxinv.job.layout import Layout
 from jaxinv.job.shards import pack
@@ -32,6 +33,7 @@ class Work:
 
     chunk: rows computed together, unless the layout is frozen already. devices: how many of the
     worker's devices to use, None for all. allow_code: code that the job names may be run.
+    keep_programs: the worker's process keeps its compiled programs for later ones.
     """
 
     folder: str
@@ -39,6 +41,7 @@ class Work:
     chunk: int
     devices: int | None = None
     allow_code: bool = False
+    keep_programs: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Opened:
 def compute_shard(work: Work) -> Done:
     """Compute and commit one shard; a shard that is committed already is left alone."""
     begun = time.time()
+    if work.keep_programs:
+        keep_programs()
     opened = _open(work)
     job, shards = opened.job, opened.job.shards
     if shards.path(work.number).exists():

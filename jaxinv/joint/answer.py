@@ -1,12 +1,12 @@
 """What a search says of each observation, in the words of a `Status` and of a `SearchReport`."""
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxinv.joint.finish import BY_RANK, Provisional, moved
 from jaxinv.joint.problem import Problem
 from jaxinv.joint.search.portfolio import from_latents
 from jaxinv.joint.search.state import Search
+from jaxinv.linalg.on_device import on_device
 from jaxinv.outcome.search_report import Ending, SearchReport
 from jaxinv.outcome.status import Status
 from jaxinv.settings import LevenbergMarquardt
@@ -66,7 +66,7 @@ def report(problem: Problem, search: Search) -> SearchReport:
     runs = tally.made + tally.carried_on
     clipped = problem.clipped & search.facts.live
     parts = (runs, tally.prefix_made, tally.peeled, start, tally.hits, ending, clipped)
-    return SearchReport(*(jnp.asarray(part) for part in parts))
+    return SearchReport(*(on_device(part) for part in parts))
 
 
 def refined(problem: Problem, layerwise: Provisional, method: LevenbergMarquardt) -> Provisional:

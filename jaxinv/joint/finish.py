@@ -7,7 +7,6 @@ SOLVED falls where the residual, or that error, is larger than the caller allows
 
 from dataclasses import dataclass, replace
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -18,6 +17,7 @@ from jaxinv.certify.noise_level import noise_of
 from jaxinv.joint.descent.orthogonal_step import orthogonal_steps
 from jaxinv.joint.problem import Problem
 from jaxinv.linalg.norms import row_norms
+from jaxinv.linalg.on_device import on_device
 from jaxinv.outcome.inversion import Inversion, LayerReport
 from jaxinv.outcome.search_report import SearchReport
 from jaxinv.outcome.status import Status
@@ -100,11 +100,11 @@ def finished(
     wide = error > answer.largest_error * np.linalg.norm(latent, axis=-1)
     status = np.where(exact & wide, int(Status.INEXACT), status)
     return Inversion(
-        latent=jnp.asarray(answer.latent),
-        status=jnp.asarray(status),
-        undetermined=jnp.asarray(undetermined),
-        residual=jnp.asarray(residual),
-        allowed_error=jnp.asarray(np.where(there, error, np.nan)),
+        latent=on_device(answer.latent),
+        status=on_device(status),
+        undetermined=on_device(undetermined),
+        residual=on_device(residual),
+        allowed_error=on_device(np.where(there, error, np.nan)),
         layers=answer.layers,
         search=answer.search,
     )

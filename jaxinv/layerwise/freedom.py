@@ -11,7 +11,6 @@ a direction drawn at random has width zero on it, which takes two linear program
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import linprog
 
 from jaxinv.layerwise.constraints import linf_rows
 from jaxinv.layerwise.layer_program import LayerProgram
@@ -42,6 +41,8 @@ def undetermined(
 
 
 def _pinned(program: LayerProgram, row: int, z: np.ndarray, tolerance: float) -> bool:
+    from scipy.optimize import linprog  # slow to import, and few answers come here
+
     which = np.array([row])
     problem = linf_rows(program.rows.take(which), np.array([tolerance]))
     slack = problem.least_slack(z[None]).max(-1)

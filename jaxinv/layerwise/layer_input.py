@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -16,6 +17,7 @@ from jaxinv.layerwise.optimum import breakpoints, least_misfit
 from jaxinv.layerwise.signs import best_of_sets
 from jaxinv.layerwise.tolerance import Accepted, literal_loop, smallest_accepted
 from jaxinv.layerwise.true_residual import L1, RELAXED, best_of_grid, walk
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.layer import Layer
 from jaxinv.outcome.status import Status
 from jaxinv.settings import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
@@ -53,18 +55,16 @@ def where_realizable(
 
     error: deviation of each output by rounding; one no larger is not known to be active.
     """
-    observed = jnp.asarray(row_weight)
-    size = jnp.max(jnp.where(observed > 0, jnp.abs(x), 0.0), axis=-1)
     typical = np.sqrt((error**2).sum(-1) / np.maximum((row_weight > 0).sum(-1), 1))
-    threshold = jnp.maximum(method.threshold * size, typical)
-    rows = linear_rows(layer, x, observed, threshold, method.noise)
+    limits = method.threshold, on_device(typical)
+    rows = _rows_above(layer, x, on_device(row_weight), *limits, method.noise)
     answer = least_squares.solve(layer.weight, rows, live, method.rank_tolerance)
     free = layer.width_in - answer.rank
-    moved = _amplified(layer, x, rows, error)
+    moved = np.asarray(_amplified(layer, x, rows, on_device(error)))
     return LayerInput(
         latent=answer.latent,
         tolerance=np.zeros(len(live)),
-        active=np.asarray(rows.active.sum(-1)),
+        active=answer.active,
         residual=np.asarray(answer.residual),
         undetermined=free,
         status=np.where(free > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED)),
@@ -74,12 +74,27 @@ def where_realizable(
     )
 
 
+@jax.jit
+def _rows_above(
+    layer: Layer,
+    x: Float[Array, "B n"],
+    row_weight: Float[Array, "B n"],
+    threshold: float,
+    typical: Float[Array, " B"],
+    noise: float,
+) -> LinearRows:
+    """The rows above `threshold` of the observation's largest entry, and above a typical error."""
+    size = jnp.max(jnp.where(row_weight > 0, jnp.abs(x), 0.0), axis=-1)
+    return linear_rows(layer, x, row_weight, jnp.maximum(threshold * size, typical), noise)
+
+
+@jax.jit
 def _amplified(
     layer: Layer,
     x: Float[Array, "B n"],
     rows: LinearRows,
-    error: Float[np.ndarray, "B n"],
-) -> Float[np.ndarray, " B"]:
+    error: Float[Array, "B n"],
+) -> Float[Array, " B"]:
     """What errors of x are of D t, the weighted targets: their root mean square, active rows."""
     slope: Array | float = 1.0
     if layer.activation.kind == "leaky_relu":
@@ -89,7 +104,7 @@ def _amplified(
         inside = jnp.where(rows.active, x, (low + high) / 2)
         slope = layer.activation.slope_of_output(inside, jnp)
     square = jnp.where(rows.active, (rows.weight / slope * error) ** 2, 0.0)
-    return np.sqrt(np.asarray(square.sum(-1) / jnp.maximum(rows.active.sum(-1), 1)))
+    return jnp.sqrt(square.sum(-1) / jnp.maximum(rows.active.sum(-1), 1))
 
 
 def under_noise(
@@ -120,7 +135,7 @@ def under_noise(
     free = undetermined(program, accepted.latent, accepted.tolerance)
     misfit = np.abs(rows.output(accepted.latent) - rows.x)
     return LayerInput(
-        latent=jnp.asarray(accepted.latent),
+        latent=on_device(accepted.latent),
         tolerance=accepted.tolerance,
         active=_two_sided(rows, accepted),
         residual=np.max(misfit, axis=-1, where=rows.observed, initial=0.0),

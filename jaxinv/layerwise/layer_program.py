@@ -4,17 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxinv.layerwise import least_squares
 from jaxinv.layerwise.active_rows import linear_rows
 from jaxinv.layerwise.constraints import Rows
+from jaxinv.linalg.on_device import on_device
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import CertifiedSolution, solve_certified
 from jaxinv.model.layer import Layer
 from jaxinv.settings import Solver
+
+# One program: operation by operation it would be eight, for every layer.
+_linear_rows = jax.jit(linear_rows)
 
 Build = Callable[[Rows, np.ndarray], IntervalLP]
 
@@ -55,11 +59,11 @@ class LayerProgram:
             # One fixed batch shape, so that no row's bits depend on which others are still open.
             full = np.ones(self.batch_size)
             full[which[turn]] = tolerance[turn]
-            active = linear_rows(
+            active = _linear_rows(
                 self.layer,
-                jnp.asarray(self.rows.x),
-                jnp.asarray(self.rows.row_weight),
-                jnp.asarray(full),
+                on_device(self.rows.x),
+                on_device(self.rows.row_weight),
+                on_device(full),
                 0.0,
             )
             found = least_squares.centre(self.layer.weight, active)

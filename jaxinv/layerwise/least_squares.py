@@ -35,14 +35,15 @@ REFINEMENTS_IN_SINGLE, CLEAR_IN_SINGLE = 4, 1e-4
 class LeastSquares(NamedTuple):
     """latent (B, k), rank of the active rows (B,), residual ||W_I z - t_I||_2 (B,), gain (B,).
 
-    gain: how far an error of norm one in D t, the weighted targets, moves z at most; infinite where
-    the rank is not full.
+    active: (B,) rows. gain: how far an error of norm one in D t, the weighted targets, moves z at
+    most; infinite where the rank is not full.
     """
 
     latent: Float[Array, "B k"]
     rank: Int[np.ndarray, " B"]
     residual: Float[Array, " B"]
     gain: Float[np.ndarray, " B"]
+    active: Int[np.ndarray, " B"]
 
 
 def solve(
@@ -53,8 +54,8 @@ def solve(
 ) -> LeastSquares:
     """Solve every observation; rows that are not live (failed before) are not looked at twice."""
     k = matrix.shape[1]
-    latent, least = _refined(matrix, rows.target, rows.weight, 0.0)
-    count, eigenvalue = np.asarray(rows.active.sum(-1)), np.asarray(least.eigenvalue)
+    latent, least, active = _counted(matrix, rows)
+    count, eigenvalue = np.asarray(active), np.asarray(least.eigenvalue)
     trusted = eigenvalue > SUSPECT_EIGENVALUE
     suspect = np.flatnonzero(live & ~(trusted & (count >= k)))
     rank = np.full(len(count), k)
@@ -65,7 +66,7 @@ def solve(
             matrix, rows, suspect, rank_tolerance
         )
         latent = latent.at[jnp.asarray(suspect)].set(jnp.asarray(replacement))
-    return LeastSquares(latent, rank, _residual(matrix, rows, latent), gain)
+    return LeastSquares(latent, rank, _residual(matrix, rows, latent), gain, count)
 
 
 class Least(NamedTuple):
@@ -133,6 +134,13 @@ def _refined(
     latent = jax.lax.fori_loop(0, 1 + refinements, refine, latent)
     shortest = jnp.sqrt(diagonal.min(-1))
     return latent, Least(cholesky.least_eigenvalue(factor, matrix.shape[1]), shortest)
+
+
+@jax.jit
+def _counted(
+    matrix: Float[Array, "n k"], rows: LinearRows
+) -> tuple[Float[Array, "B k"], Least, Int[Array, " B"]]:
+    return *_refined(matrix, rows.target, rows.weight, 0.0), rows.active.sum(-1)
 
 
 @jax.jit

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.layerwise.constraints import Box
 from jaxinv.layerwise.layer_input import LayerInput, under_noise, where_realizable
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.generator import Generator
 from jaxinv.outcome.inversion import LayerReport
 from jaxinv.outcome.status import Status
@@ -90,11 +91,11 @@ def _has_latent(status: np.ndarray) -> Bool[np.ndarray, " B"]:
 def _report(found: LayerInput, live: np.ndarray, status: np.ndarray) -> LayerReport:
     """Rows that had failed above carry their failure and no numbers."""
     return LayerReport(
-        tolerance=jnp.asarray(np.where(live, found.tolerance, np.nan)),
-        active=jnp.asarray(np.where(live, found.active, 0)),
-        residual=jnp.asarray(np.where(live, found.residual, np.nan)),
-        status=jnp.asarray(np.where(live, found.status, status)),
-        undetermined=jnp.asarray(np.where(live, found.undetermined, 0)),
-        steps=jnp.asarray(found.steps),
-        fallback=jnp.asarray(found.fallback),
+        tolerance=on_device(np.where(live, found.tolerance, np.nan)),
+        active=on_device(np.where(live, found.active, 0)),
+        residual=on_device(np.where(live, found.residual, np.nan)),
+        status=on_device(np.where(live, found.status, status)),
+        undetermined=on_device(np.where(live, found.undetermined, 0)),
+        steps=on_device(found.steps),
+        fallback=on_device(found.fallback),
     )

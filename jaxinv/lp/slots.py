@@ -7,11 +7,11 @@ carried to a coarse tolerance go on in double precision from where they stand.
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxinv.linalg.normal_matrix import pair_products
+from jaxinv.linalg.on_device import on_device
 from jaxinv.linalg.refill import Queue, room
 from jaxinv.linalg.select import select
 from jaxinv.lp.device_program import DeviceMatrix, Program, State
@@ -103,13 +103,14 @@ def _run(
         loaded = matrix, program, state
         if last is None:
             last = room(state, problem.batch_size)
-        queue.store(occupied & ~np.asarray(state.running), state, last)
+        done = np.asarray(state.finished) | np.asarray(state.stuck)
+        queue.store(occupied & done, state, last)
     assert last is not None, "an empty batch has no state"
     return last
 
 
 def _on_device(matrix: np.ndarray, dtype: np.dtype) -> DeviceMatrix:
-    rows = jnp.asarray(matrix, dtype)
+    rows = on_device(matrix, dtype)
     return DeviceMatrix(rows, jax.jit(pair_products)(rows))
 
 
@@ -129,13 +130,13 @@ def _refilled(
     state = start(matrix, program, problem.slack)
     if earlier is not None:
         before = jax.tree.map(
-            lambda part, now: jnp.asarray(part[instance], now.dtype), earlier, state
+            lambda part, now: on_device(part[instance], now.dtype), earlier, state
         )
         state = _select(before.stuck, state, before)
-    empty = jnp.asarray(~queue.occupied)
-    state = state._replace(finished=empty, stuck=jnp.zeros_like(empty))
+    empty = ~queue.occupied
+    state = state._replace(finished=on_device(empty), stuck=on_device(np.zeros_like(empty)))
     if loaded is not None:
-        program, state = _select(jnp.asarray(fresh), (program, state), (loaded[1], loaded[2]))
+        program, state = _select(on_device(fresh), (program, state), (loaded[1], loaded[2]))
     return matrix, program, state
 
 
@@ -146,12 +147,12 @@ def _program(problem: IntervalLP, dtype: np.dtype) -> Program:
     slack = np.zeros((problem.batch_size, _width(problem)))
     ends = (problem.lower, problem.upper, problem.box_lower, problem.box_upper, slack)
     return Program(
-        ends=Sides(*(jnp.asarray(np.where(np.isfinite(end), end, 0.0), dtype) for end in ends)),
-        present=Sides(*(jnp.asarray(np.isfinite(end)) for end in ends)),
-        lower_slack=jnp.asarray(problem.lower_slack, dtype),
-        upper_slack=jnp.asarray(problem.upper_slack, dtype),
-        cost=jnp.asarray(problem.cost / _cost_unit(problem)[:, None], dtype),
-        floor=jnp.asarray(problem.floor, dtype),
+        ends=Sides(*(on_device(np.where(np.isfinite(end), end, 0.0), dtype) for end in ends)),
+        present=Sides(*(on_device(np.isfinite(end)) for end in ends)),
+        lower_slack=on_device(problem.lower_slack, dtype),
+        upper_slack=on_device(problem.upper_slack, dtype),
+        cost=on_device(problem.cost / _cost_unit(problem)[:, None], dtype),
+        floor=on_device(problem.floor, dtype),
     )
 
 

@@ -170,6 +170,12 @@ class Activation:
             return SMOOTH[self.kind].slope(u)
         return jnp.where(u > 0, 1.0, self.slope)
 
+    def derivative_on_host(self, u: np.ndarray) -> np.ndarray:
+        """phi'(u) in NumPy, of an activation with a kink: JAX compiles a program for each shape."""
+        if self.squashing or self.kind in SMOOTH:
+            return np.asarray(self.derivative(jnp.asarray(u)))
+        return np.where(u > 0, 1.0, self.slope)
+
     def on_host(self, u: np.ndarray) -> np.ndarray:
         """phi(u) in NumPy, of an activation that layer-wise methods undo.
 

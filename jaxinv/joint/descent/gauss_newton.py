@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 from jaxinv.joint.descent.levenberg_marquardt import REPRODUCED, Box, unit_diagonal
 from jaxinv.linalg import cholesky
 from jaxinv.linalg.blocks import blocks
+from jaxinv.linalg.on_device import on_device
 from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
 
@@ -56,9 +57,9 @@ def gauss_newton(
         for rows, padded in blocks(left, size):
             state = _renewed(
                 decoder,
-                jnp.asarray(observation[padded]),
-                jnp.asarray(latent[padded]),
-                jnp.asarray(loss[padded]),
+                on_device(observation[padded]),
+                on_device(latent[padded]),
+                on_device(loss[padded]),
             )
             latent[rows], loss[rows], converged[rows] = (
                 np.asarray(part)[: len(rows)] for part in state

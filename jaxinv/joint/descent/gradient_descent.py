@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.joint.finish import Provisional, finished
 from jaxinv.joint.problem import Problem
 from jaxinv.joint.search.starts import starting_points
+from jaxinv.linalg.on_device import on_device
 from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
 from jaxinv.outcome.inversion import Inversion
@@ -100,15 +100,15 @@ def descended(problem: Problem, method: GradientDescent) -> Provisional:
     given = problem.start
     starts = starting_points(
         problem.seed,
-        jnp.asarray(problem.row_ids),
+        on_device(problem.row_ids),
         method.restarts if given is None else given.shape[1],
         problem.generator.latent_size,
         method.start_scale,
     )
     if given is not None:
         left_out = ~np.isfinite(given).all(-1, keepdims=True)
-        starts = jnp.asarray(np.where(left_out, starts, given))
-    x, weight, box = jnp.asarray(problem.observation), jnp.asarray(problem.weight), problem.box
+        starts = on_device(np.where(left_out, starts, given))
+    x, weight, box = on_device(problem.observation), on_device(problem.weight), problem.box
     starts = jnp.clip(starts, box.low, box.high)
     best: BestRun = _best_run(problem.generator, x, weight, starts, box, method)
     live = problem.live
@@ -131,7 +131,7 @@ def descend(
 
     weight: 0 where an entry is not observed, which may then hold anything. starts: inside the box.
     """
-    optimizer = optax.with_extra_args_support(_optimizer(method))
+    optimizer = _optimizer(method)
     solved_loss = _solved_loss(x, weight, method.tolerance)[:, None]
 
     def running(state: Descent) -> Bool[Array, "batch R"]:
@@ -270,18 +270,19 @@ def _per_run(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _optimizer(method: GradientDescent) -> Any:
+    import optax  # slow to import, and no other method needs it
+
     if not isinstance(method.optimizer, str):
-        return method.optimizer
+        return optax.with_extra_args_support(method.optimizer)
     rate: optax.ScalarOrSchedule = method.learning_rate
     if method.schedule == "cosine":
         rate = optax.cosine_decay_schedule(method.learning_rate, max(method.steps, 1))
-    return _NAMED[method.optimizer](rate, method.momentum or None)
-
-
-_NAMED: Mapping[str, Callable[[Any, float | None], optax.GradientTransformation]] = {
-    "sgd": lambda rate, momentum: optax.sgd(rate, momentum=momentum),
-    "nesterov": lambda rate, momentum: optax.sgd(rate, momentum=momentum, nesterov=True),
-    "adam": lambda rate, _: optax.adam(rate),
-    "adabelief": lambda rate, _: optax.adabelief(rate),
-    "rmsprop": lambda rate, _: optax.rmsprop(rate),
-}
+    momentum = method.momentum or None
+    named: Mapping[str, Callable[[], optax.GradientTransformation]] = {
+        "sgd": lambda: optax.sgd(rate, momentum=momentum),
+        "nesterov": lambda: optax.sgd(rate, momentum=momentum, nesterov=True),
+        "adam": lambda: optax.adam(rate),
+        "adabelief": lambda: optax.adabelief(rate),
+        "rmsprop": lambda: optax.rmsprop(rate),
+    }
+    return optax.with_extra_args_support(named[method.optimizer]())

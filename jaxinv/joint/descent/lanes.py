@@ -22,6 +22,7 @@ from jaxinv.joint.descent.levenberg_marquardt import (
 from jaxinv.joint.descent.matrix_free import LONG_LATENT, matrix_free_runs
 from jaxinv.joint.descent.race import Track, track
 from jaxinv.linalg.blocks import blocks
+from jaxinv.linalg.on_device import on_device
 from jaxinv.linalg.refill import Queue
 from jaxinv.model.decoder import Decoder
 
@@ -112,11 +113,11 @@ class Engine:
                 row = starts.row[run]
                 state = load(
                     state,
-                    jnp.asarray(fresh),
-                    jnp.asarray(self.observation[row]),
-                    jnp.asarray(self.weight[row]),
-                    jnp.asarray(np.clip(starts.latent[run], self.box.low, self.box.high)),
-                    jnp.asarray(starts.softness[run]),
+                    on_device(fresh),
+                    on_device(self.observation[row]),
+                    on_device(self.weight[row]),
+                    on_device(np.clip(starts.latent[run], self.box.low, self.box.high)),
+                    on_device(starts.softness[run]),
                 )
             state = advance(self.decoder, state, self.box, ROUNDS, self.steps, precision)
             done = queue.occupied & ~np.asarray(state.running)
@@ -160,6 +161,6 @@ class Engine:
         parts = []
         for some, padded in blocks(np.arange(len(row)), self.lanes):
             data = self.observation[row[padded]], self.weight[row[padded]], latent[padded]
-            ended = ending(self.decoder, *(jnp.asarray(part) for part in data), self.box)
+            ended = ending(self.decoder, *(on_device(part) for part in data), self.box)
             parts.append([np.asarray(part)[: len(some)] for part in ended])
         return [np.concatenate(part) for part in zip(*parts, strict=True)]

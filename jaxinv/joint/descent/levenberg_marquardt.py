@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.joint.descent.linearization import linearize
 from jaxinv.linalg import cholesky
+from jaxinv.linalg.on_device import on_device
 from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
 
@@ -90,7 +91,7 @@ def idle(lanes: int, decoder: Decoder) -> Lanes:
 
     def empty(*shape: int, dtype: DTypeLike = np.float64, value: float = 0.0) -> Array:
         # Made by NumPy: JAX would compile a program for each.
-        return jnp.asarray(np.full((lanes, *shape), value, dtype))
+        return on_device(np.full((lanes, *shape), value, dtype))
 
     return Lanes(
         observation=empty(n),

@@ -27,6 +27,7 @@ from jaxinv.joint.descent.levenberg_marquardt import (
     Starts,
 )
 from jaxinv.linalg.blocks import blocks
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.decoder import Decoder
 
 LONG_LATENT = 512  # entries from which a step by conjugate gradients costs less than a Jacobian
@@ -59,7 +60,7 @@ def matrix_free_runs(
     for here, padded in blocks(np.arange(total), lanes):
         row = starts.row[padded]
         begin = np.clip(starts.latent[padded], box.low, box.high)
-        parts = jnp.asarray(observation[row]), jnp.asarray(weight[row]), jnp.asarray(begin)
+        parts = on_device(observation[row]), on_device(weight[row]), on_device(begin)
         end = _block(decoder, *parts, box, limit)
         latent[here], loss[here], _, steps[here], converged[here] = (
             np.asarray(part)[: len(here)] for part in end

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxinv.certify.local_rank import block_size
 from jaxinv.joint.problem import Problem
 from jaxinv.linalg.blocks import blocks
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.decoder import Decoder
 
 STEPS = 4
@@ -48,7 +49,7 @@ def _linearized(
 ) -> Iterator[tuple[int, Float[np.ndarray, " n"], Float[np.ndarray, "k n"]]]:
     """Of each of these rows G(z) and the columns of J."""
     for some, padded in blocks(rows, block_size(decoder, len(latent), False)):
-        value, columns = _value_and_columns(decoder, jnp.asarray(latent[padded]))
+        value, columns = _value_and_columns(decoder, on_device(latent[padded]))
         yield from zip(some, np.asarray(value), np.asarray(columns), strict=False)
 
 
@@ -72,8 +73,8 @@ def _step(
     misfit = (weight * (value - problem.observation[row]))[seen]
     if not (np.isfinite(jacobian).all() and np.isfinite(misfit).all()):
         return np.zeros_like(latent)
-    pressed = problem.box.pressed(jnp.asarray(latent), jnp.asarray(misfit @ jacobian))
+    pressed = np.asarray(problem.box.pressed(on_device(latent), on_device(misfit @ jacobian)))
     norms = np.linalg.norm(jacobian, axis=0)
-    unit = np.where(np.asarray(pressed) | (norms == 0), 0.0, 1.0 / np.where(norms > 0, norms, 1.0))
+    unit = np.where(pressed | (norms == 0), 0.0, 1.0 / np.where(norms > 0, norms, 1.0))
     delta = np.linalg.lstsq(jacobian * unit, -misfit, rcond=None)[0]
     return np.asarray(unit * delta)

@@ -8,7 +8,6 @@ all that its other runs decide.
 
 from dataclasses import dataclass, replace
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -16,6 +15,7 @@ from jaxinv.joint.descent.chords import cycle
 from jaxinv.joint.descent.levenberg_marquardt import FIRST_DAMPING, Box, Runs, harder
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.norms import row_norms
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.decoder import Decoder
 
 HALVED = 4  # starts from which on a race is run
@@ -98,12 +98,12 @@ class Track:
         count = field.loss.shape[1]
         latent = field.latent.reshape(-1, field.latent.shape[-1]).copy()
         loss, damping = field.loss.ravel().copy(), field.damping.ravel().copy()
-        low, high = (jnp.asarray(side, jnp.float32) for side in self.box)
+        low, high = (on_device(side, np.float32) for side in self.box)
         for some, padded in blocks(which, self.lanes):
             row = field.row[padded // count]
             runs = latent[padded], damping[padded], field.softness.ravel()[padded]
             parts = self.observation[row], self.weight[row], *runs
-            end = cycle(self.decoder, *(jnp.asarray(part) for part in parts), Box(low, high))
+            end = cycle(self.decoder, *(on_device(part) for part in parts), Box(low, high))
             latent[some], loss[some], damping[some] = (np.asarray(p)[: len(some)] for p in end[:3])
         # A run that has left the finite numbers is behind all others.
         loss = np.where(np.isfinite(loss), loss, np.inf)

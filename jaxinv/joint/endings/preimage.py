@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.optimize import nnls
 
 from jaxinv.certify.local_rank import local_rank
 from jaxinv.joint.finish import Provisional, moved
 from jaxinv.joint.problem import Problem
+from jaxinv.linalg.on_device import on_device
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
 from jaxinv.model import walk
@@ -66,7 +66,7 @@ def cell_polytope(decoder: Decoder, z: np.ndarray, seen: np.ndarray) -> Polytope
     if not decoder.layers or not all(layer.activation.piecewise_linear for layer in hidden):
         return None
     with jax.enable_x64(True):
-        cell = _cell(decoder.layers, jnp.asarray(z))
+        cell = _cell(decoder.layers, on_device(z))
     _, singular, right = np.linalg.svd(np.asarray(cell.columns).T[seen], full_matrices=True)
     rank = int((singular > NULL * singular.max(initial=1e-300)).sum())
     basis = right[rank:].T
@@ -150,6 +150,8 @@ def chebyshev_centre(polytope: Polytope) -> Float[np.ndarray, " k"]:
 
 def least_norm(polytope: Polytope) -> Float[np.ndarray, " k"]:
     """The polytope's point nearest to the origin of the latent space."""
+    from scipy.optimize import nnls  # slow to import, and asked for by name
+
     own = polytope.basis.T @ polytope.origin
     bound = polytope.rows @ own - polytope.margin
     # min ||w|| subject to rows w >= bound (Lawson & Hanson, chapter 23), w = y + N' origin.

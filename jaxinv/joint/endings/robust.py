@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from jaxinv.joint.descent.levenberg_marquardt import Starts
 from jaxinv.joint.finish import Provisional, moved
 from jaxinv.joint.problem import Problem, engine_of
+from jaxinv.linalg.on_device import on_device
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import solve_certified
 from jaxinv.model.decoder import Decoder
@@ -138,7 +139,7 @@ def _program(
     """The step's program for the rows still going: -r_j - s <= (J delta)_j <= -r_j + s."""
     padded = np.zeros((BLOCK, z.shape[1]))
     padded[: len(z)] = z
-    jacobian = np.asarray(_jacobian(problem.generator, jnp.asarray(padded)))[which]
+    jacobian = np.asarray(_jacobian(problem.generator, on_device(padded)))[which]
     weight = problem.weight[some][which]
     seen = weight > 0
     per_slack = 1.0 / np.where(seen, weight, 1.0)

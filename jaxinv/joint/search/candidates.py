@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxinv.joint.problem import Problem
 from jaxinv.joint.search.starts import starting_points
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.decoder import Decoder
 
 STREAM = 1 << 24  # number of the first random point of the first run, in a stream of their own
@@ -33,8 +34,8 @@ def nearest_candidates(
     for place, run in enumerate(range(runs.start, runs.stop)):
         drawn, images = drawn_images(problem, run, candidates, scale)
         nearest = _nearest(
-            jnp.asarray(problem.observation),
-            jnp.asarray(problem.weight),
+            on_device(problem.observation),
+            on_device(problem.weight),
             images,
         )
         points[:, place] = drawn[np.asarray(nearest)]
@@ -49,8 +50,8 @@ def drawn_images(
     They follow from the seed and the run's number: no observation has a part in them.
     """
     k, first = problem.generator.latent_size, STREAM + run * candidates
-    drawn = starting_points(problem.seed, np.zeros(1, int), candidates, k, scale, first)[0]
-    points = np.clip(np.asarray(drawn), problem.box.low, problem.box.high)
+    drawn = starting_points(problem.seed, np.zeros(1, int), candidates, k, scale, first)
+    points = np.clip(np.asarray(drawn)[0], problem.box.low, problem.box.high)
     return points, _images(problem.generator, points)
 
 
@@ -59,7 +60,7 @@ def _images(decoder: Decoder, points: Float[np.ndarray, "P k"]) -> Float[Array, 
     block = int(np.clip(BYTES // (4 * decoder.scratch), 1, len(points)))
     padded = np.resize(points, (-(-len(points) // block) * block, points.shape[1]))
     images = [
-        _value(decoder, jnp.asarray(padded[start : start + block], jnp.float32))
+        _value(decoder, on_device(padded[start : start + block], np.float32))
         for start in range(0, len(padded), block)
     ]
     return jnp.concatenate(images)[: len(points)]

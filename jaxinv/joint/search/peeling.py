@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import Centre, centre
 from jaxinv.linalg.blocks import blocks
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.layer import Layer
 
@@ -68,7 +69,7 @@ def peel(
         if layer.width < layer.width_in:
             depth = np.where(depth == 0, number + 1, depth)
             break
-        data = jnp.asarray(x), jnp.asarray(entry_weight)
+        data = on_device(x), on_device(entry_weight)
         latent, full_rank = (np.asarray(part) for part in _active(layer, *data))
         if layer.activation.squashing and not full_rank.all():
             evened, more = (np.asarray(part) for part in _evened(layer, *data))

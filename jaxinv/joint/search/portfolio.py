@@ -40,6 +40,7 @@ from jaxinv.joint.search.state import (
 )
 from jaxinv.joint.search.structure import structured
 from jaxinv.joint.search.waves import WaveMaker, waves
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
 from jaxinv.outcome.search_report import Start
@@ -225,7 +226,7 @@ def _from_peeling(
 ) -> Iterator[Search]:
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
     data = problem.observation, problem.weight
-    told = np.asarray(plausible(problem.generator.layers[-1], *(jnp.asarray(d) for d in data)))
+    told = np.asarray(plausible(problem.generator.layers[-1], *(on_device(d) for d in data)))
     # What has been unrolled is peeled already, and determined by every layer.
     told = told & search.open & (search.tally.peeled == 0)
     if not told.any():

@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy import stats
+from scipy.special import stdtrit
 
 from jaxinv.joint.problem import Problem
+from jaxinv.linalg.on_device import on_device
 
 LEVEL = 1e-3
 
@@ -28,11 +29,11 @@ def resembles_images(
     images: Float[Array, "P n"],
 ) -> Bool[np.ndarray, " B"]:
     """Rows whose misfit is no noise of one level. value: G at the minimum."""
-    data = jnp.asarray(problem.observation), jnp.asarray(problem.weight)
-    cosine = np.asarray(_largest_cosine(*data, jnp.asarray(value), images))
+    data = on_device(problem.observation), on_device(problem.weight)
+    cosine = np.asarray(_largest_cosine(*data, on_device(value), images))
     freedom = (problem.weight > 0).sum(-1) - problem.generator.latent_size - 1
     statistic = cosine * np.sqrt(np.maximum(freedom, 0) / np.maximum(1.0 - cosine**2, 1e-300))
-    limit = stats.t.isf(LEVEL / (2 * len(images)), np.maximum(freedom, 1))
+    limit = -stdtrit(np.maximum(freedom, 1), LEVEL / (2 * len(images)))
     return np.asarray((freedom > 0) & (statistic > limit))
 
 

@@ -14,7 +14,7 @@ code, and there is no misfit to call noise.
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import stats
+from scipy.special import fdtri
 
 from jaxinv.model.decoder import Decoder
 
@@ -35,6 +35,6 @@ def tells_of_a_code(
     parameters = k * (1.0 + 2.0 * np.log1p(units / k))
     freedom = np.maximum(observed - k, 1)
     with np.errstate(over="ignore", invalid="ignore"):
-        ratio = stats.f.isf(LEVEL, parameters, freedom)
+        ratio = fdtri(parameters, freedom, 1.0 - LEVEL)
         least = loss * (1.0 + ratio * parameters / freedom)
         return np.asarray((observed > k) & (size**2 > least))

@@ -19,6 +19,7 @@ from jaxinv.joint.search.peeling import ROUNDING
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import quick_centre
 from jaxinv.linalg.norms import row_norms
+from jaxinv.linalg.on_device import on_device
 from jaxinv.model.decoder import Decoder
 
 REFINEMENTS = 1  # with W^+, which rounding leaves as accurate as cond(W) eps
@@ -45,7 +46,7 @@ def unrolled(generator: Decoder, x: Float[np.ndarray, "B n"]) -> Unrolled:
         None if layer.activation.kind == "relu" else layer.pseudo_inverse
         for layer in generator.layers
     ]
-    latent, usable, outer = _last_layer_first(generator, inverses, jnp.asarray(x))
+    latent, usable, outer = _last_layer_first(generator, inverses, on_device(x))
     misfit, target = np.asarray(outer.misfit), np.asarray(outer.rows.target)
     small = row_norms(misfit) <= CONSISTENT * row_norms(target)
     settled = np.asarray(usable)

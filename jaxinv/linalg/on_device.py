@@ -1,0 +1,19 @@
+"""Arrays of the host on the device, without a program.
+
+JAX's own `asarray` and `array` may compile one for every shape and precision, some thirty
+milliseconds each, which is most of what a first call on a small net takes.
+"""
+
+import jax
+import numpy as np
+from jax import Array
+from jax.typing import DTypeLike
+from numpy.typing import ArrayLike
+
+
+def on_device(part: ArrayLike, dtype: DTypeLike | None = None) -> Array:
+    """A copy of the host's array on JAX's default device, rounded to `dtype` before it goes there.
+
+    On a CPU the device may keep the memory that it is handed: hence a copy that nobody changes.
+    """
+    return jax.device_put(np.array(part, dtype))
