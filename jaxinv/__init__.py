@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaxinv.model.layer import Layer
     from jaxinv.model.linear.convolution import Convolution, TransposedConvolution
     from jaxinv.model.linear.resampling import pixel_shuffle
+    from jaxinv.model.prior import GaussianPrior
     from jaxinv.outcome.inversion import Inversion, LayerReport
     from jaxinv.outcome.search_report import Ending, SearchReport, Start
     from jaxinv.outcome.status import Status
@@ -51,6 +52,7 @@ _HOME = {
     "Ending": "outcome.search_report",
     "Exact": "settings",
     "FunctionGenerator": "model.function",
+    "GaussianPrior": "model.prior",
     "Generator": "model.generator",
     "GradientDescent": "settings",
     "Identifiability": "certify.identifiability",
@@ -88,6 +90,7 @@ __all__ = [
     "Ending",
     "Exact",
     "FunctionGenerator",
+    "GaussianPrior",
     "Generator",
     "GradientDescent",
     "Identifiability",

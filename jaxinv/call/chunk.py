@@ -8,12 +8,14 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxinv.call.precision import Rounding, entry_rounding
+from jaxinv.call.priors import PRIOR_METHODS
 from jaxinv.call.request import Data, Request
 from jaxinv.call.runners import runner
 from jaxinv.joint.answer import refined
 from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.joint.endings.robust import robust_ending
 from jaxinv.joint.finish import Provisional, finished
+from jaxinv.joint.map_estimate import Penalty, judged, penalised, with_objective
 from jaxinv.joint.problem import Problem, blank_image, explained_size, reproduced
 from jaxinv.outcome.inversion import Inversion, take_rows
 from jaxinv.settings import Auto, LevenbergMarquardt
@@ -26,7 +28,7 @@ def invert_chunk(
     first_row: int,
 ) -> Inversion:
     """One chunk, padded to `size` rows; padding is never live and costs no linear program."""
-    rows, entry_weight, start, rounding = data
+    rows, entry_weight = data.rows, data.weight
     padding = ((0, size - len(rows)), (0, 0))
     seen = np.where(entry_weight > 0, rows, 0.0)
     live = np.asarray(np.isfinite(seen).all(-1) & (entry_weight > 0).any(-1))
@@ -36,17 +38,37 @@ def invert_chunk(
     with jax.enable_x64(True):
         padded_live = np.pad(live, padding[0])
         row_ids = first_row + np.arange(len(x))
-        problem = joint_problem(request, x, weight, padded_live, row_ids, rounding)
-        if start is not None:
-            problem = replace(problem, start=np.pad(start, (*padding, (0, 0))))
-        found = runner(request.method).run(problem, request.method, request)
-        found = _refined(request, problem, found)
+        noise = None if data.noise is None else np.pad(data.noise, padding)
+        problem = joint_problem(request, x, weight, padded_live, row_ids, data.rounding, noise)
+        if data.start is not None:
+            problem = replace(problem, start=np.pad(data.start, (*padding, (0, 0))))
         credible: Float[np.ndarray, " B"] | float = np.inf
-        if request.noise is not None:
+        if noise is not None:
             # What is reproduced up to rounding is no less so where the noise is said to be nothing.
-            credible = noise_limit(request.noise * (weight > 0))
+            credible = noise_limit(noise * (weight > 0))
             credible = np.maximum(credible, reproduced(problem, Auto.tolerance))
-        return take_rows(finished(problem, found, credible), slice(0, len(rows)))
+        if request.prior is None:
+            found = runner(request.method).run(problem, request.method, request)
+            inversion = finished(problem, _refined(request, problem, found), credible)
+        else:
+            level = None if data.level is None else np.pad(data.level, padding[0])
+            penalty = request.prior.penalty(problem, weight, level)
+            inversion = _most_probable(request, problem, penalty, credible)
+        return take_rows(inversion, slice(0, len(rows)))
+
+
+def _most_probable(
+    request: Request,
+    problem: Problem,
+    penalty: Penalty,
+    credible: Float[np.ndarray, " B"] | float,
+) -> Inversion:
+    """The least of misfit and prior together, and the word that the data have on it."""
+    method = request.method
+    found = runner(method).run(penalised(problem, penalty), method, request)
+    assert isinstance(method, PRIOR_METHODS), "the door lets no other take a prior"
+    found = judged(problem, penalty, found, method.start_scale)
+    return with_objective(problem, penalty, finished(problem, found, credible))
 
 
 def _refined(request: Request, problem: Problem, found: Provisional) -> Provisional:
@@ -65,6 +87,7 @@ def joint_problem(
     live: np.ndarray,
     row_ids: np.ndarray,
     rounding: Rounding,
+    noise: Float[np.ndarray, "B n"] | None = None,
 ) -> Problem:
     """The chunk as every method is given it; its limit is for those that fit all layers."""
     method, tolerance = request.method, Auto.tolerance
@@ -80,8 +103,8 @@ def joint_problem(
     with np.errstate(over="ignore"):
         limit = (tolerance * explained_size(x, weight, blank)) ** 2
         limit = np.maximum(limit, noise_limit(weight * error) ** 2)
-        if request.noise is not None:
-            limit = np.maximum(limit, noise_limit(request.noise * weight) ** 2)
+        if noise is not None:
+            limit = np.maximum(limit, noise_limit(noise * weight) ** 2)
     return Problem(
         request.generator, x, weight, live, limit, blank, error, box, request.seed, row_ids
     )

@@ -19,6 +19,7 @@ from jaxinv.call.runners import runner
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.given import observed_array
 from jaxinv.model.layer import Layer
+from jaxinv.model.prior import GaussianPrior
 from jaxinv.outcome.inversion import Inversion, concatenate, take_rows
 from jaxinv.settings import Method, resolve
 
@@ -35,13 +36,15 @@ def invert(
     weights: Any = None,
     latent_bounds: tuple[Any, Any] | None = None,
     operator: Any = None,
-    noise: float | None = None,
+    noise: Any = None,
     refine: str | None = None,
     seed: int = 0,
     chunk: int | None = None,
     devices: Devices = None,
     start: Any = None,
     precision: str | float | None = None,
+    prior: GaussianPrior | None = None,
+    prior_weight: float | None = None,
 ) -> Inversion:
     """Find latents z with G(z) close to each observation x = G(z) + e.
 
@@ -51,10 +54,10 @@ def invert(
     is not observed either. weights: (n,) or (B, n) > 0, importance of each observed entry.
     latent_bounds: (low, high), scalars or (k,). operator: A of y = A G(z) + e, observations being
     y: a matrix (m, n), a scipy sparse one, or a pair of linear callables (forward, adjoint) on one
-    vector each. noise: standard deviation per entry; where
-    stated, a row whose residual exceeds it (by three standard deviations of a chi-square) is
-    INEXACT. refine: "lm" carries a layer-wise answer to the nearest minimum over all layers;
-    "linf" and "l1" then minimise that norm of the residual instead (bounded noise; gross
+    vector each. noise: standard deviation of each entry, one for all, (n,) or (B, n), which then
+    say how entries weigh; where stated, a row whose residual exceeds it (by three standard
+    deviations of a chi-square) is INEXACT. refine: "lm" carries a layer-wise answer to the nearest
+    minimum over all layers; "linf" and "l1" then minimise that norm of the residual instead (bounded noise; gross
     outliers). seed: of random starting points, by row. chunk: rows computed together; None chooses
     by memory. devices: the first so many local devices, or those named; None takes all, each its
     share of the rows. start: latents (k,), (B, k) or (B, s, k) to begin at, an encoder's say, for
@@ -62,7 +65,11 @@ def invert(
     their random points; one that is not finite is left out, one outside latent_bounds is clipped.
     precision: in which the observations are known, where it is not the dtype that arrives: a
     dtype's name, "uint8" for bytes scaled to [0, 1], or the step between two values; what such a
-    rounding leaves of a misfit counts as reproduced.
+    rounding leaves of a misfit counts as reproduced. prior: a `GaussianPrior` of the latent, for
+    "auto", "lm" and "gd", beside the misfit as noise= weighs it, or as prior_weight= does: lambda
+    of ||W (y - A G(z))||^2 + lambda ||z||^2, with the standard Gaussian where no other prior is
+    given. What is said of a row (status, residual, undetermined, allowed_error) is what the data
+    alone say of the latent; `objective` and `prior_pull` say what was minimised.
 
     A row that cannot be inverted becomes NaN with a status and changes no other row. Raises
     ValueError where an argument's shape or type does not fit.
@@ -81,7 +88,18 @@ def invert(
         raise ValueError(f"observations have shape {x.shape}; expected (n,) or (B, n)")
     rows = np.atleast_2d(x)
     options = Options(
-        mask, weights, latent_bounds, operator, noise, refine, seed, chunk, start, precision
+        mask,
+        weights,
+        latent_bounds,
+        operator,
+        noise,
+        refine,
+        seed,
+        chunk,
+        start,
+        precision,
+        prior,
+        prior_weight,
     )
     hidden = None if given.hidden is None else np.atleast_2d(given.hidden)
     rounding = rounding_of(given, precision)
@@ -103,21 +121,23 @@ def invert_stream(
     weights: Any = None,
     latent_bounds: tuple[Any, Any] | None = None,
     operator: Any = None,
-    noise: float | None = None,
+    noise: Any = None,
     refine: str | None = None,
     seed: int = 0,
     chunk: int | None = None,
     devices: Devices = None,
     start: Any = None,
     precision: str | float | None = None,
+    prior: GaussianPrior | None = None,
+    prior_weight: float | None = None,
 ) -> Iterator[Inversion]:
     """Yield one `Inversion` a chunk of observations (B_i, n), in order and in bounded memory.
 
     At most two chunks a device are held: while one waits for the pool of linear programs the device
     works on the next. All chunks are padded to one shape (the first chunk's size, unless `chunk`
-    says), so that each computation compiles once; a larger chunk is refused. mask and weights are
-    (n,) here; start is (k,), or an iterator that gives each chunk's own. Other arguments as for
-    `invert`.
+    says), so that each computation compiles once; a larger chunk is refused. mask, weights and
+    noise are (n,) here; start is (k,), or an iterator that gives each chunk's own. Other arguments
+    as for `invert`.
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
     >>> rng = np.random.default_rng(1)
@@ -127,7 +147,18 @@ def invert_stream(
     """
 
     options = Options(
-        mask, weights, latent_bounds, operator, noise, refine, seed, chunk, start, precision
+        mask,
+        weights,
+        latent_bounds,
+        operator,
+        noise,
+        refine,
+        seed,
+        chunk,
+        start,
+        precision,
+        prior,
+        prior_weight,
     )
 
     def pieces() -> Iterator[Piece]:

@@ -17,6 +17,9 @@ from jaxinv.cli.options import (
     LayersOption,
     MemoryOption,
     PrefixOption,
+    PriorMeanOption,
+    PriorScaleOption,
+    PriorWeightOption,
     Question,
     WorkersOption,
     source_of,
@@ -79,6 +82,9 @@ def invert(
         str | None,
         typer.Option(help="float32, uint8, ... or a step, where the file's dtype does not say it."),
     ] = None,
+    prior_scale: PriorScaleOption = None,
+    prior_mean: PriorMeanOption = None,
+    prior_weight: PriorWeightOption = None,
     shard_rows: Annotated[
         int | None, typer.Option(min=1, help="Job: rows of one shard, saved together.")
     ] = None,
@@ -93,7 +99,20 @@ def invert(
     interrupted and resumed."""
     source = source_of(generator, layers, prefix, allow_code)
     precise = spoken_precision(precision)
-    question = Question(method, effort, noise, mask, start, dataset, pixels, seed, precise)
+    question = Question(
+        method,
+        effort,
+        noise,
+        mask,
+        start,
+        dataset,
+        pixels,
+        seed,
+        precise,
+        prior_scale,
+        prior_mean,
+        prior_weight,
+    )
     if out.suffix == ".npz":
         from jaxinv.cli.invert import run
 

@@ -20,7 +20,8 @@ class Problem:
     limit: (B,) weighted loss at which a row counts as reproduced. blank: (n,) the image of the code
     0 (`blank_image`). rounding: (B, n) deviation of each entry from what G made, were rounding all
     there is. row_ids: (B,) names by which rows draw their starting points. start: the caller's own,
-    NaN where one is left out.
+    NaN where one is left out. penalised: whether the last k entries are a prior's, so that a misfit
+    of all entries is never noise alone.
     """
 
     generator: Decoder
@@ -34,6 +35,7 @@ class Problem:
     seed: int
     row_ids: Int[np.ndarray, " B"]
     start: Float[np.ndarray, "B s k"] | None = None
+    penalised: bool = False
 
     @cached_property
     def size(self) -> Float[np.ndarray, " B"]:

@@ -129,7 +129,7 @@ def _looked_at(
 ) -> Search:
     """What a misfit would be called noise for, with a look at whether it can be."""
     asked = search.facts.live & ~search.reproduced & np.isfinite(search.minima.loss)
-    if not asked.any():
+    if problem.penalised or not asked.any():
         return search
     found = structured(problem, search.minima.latent, images())
     return replace(search, structured=asked & found)
