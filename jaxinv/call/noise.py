@@ -1,4 +1,4 @@
-"""What a caller says of the noise, as a deviation of every entry."""
+"""What a caller says of the noise: a deviation of every entry, or a model."""
 
 from numbers import Real
 from typing import Any
@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxinv.model.given import real_array
+from jaxinv.model.likelihood.base import NoiseModel
+from jaxinv.settings import Auto, LevenbergMarquardt, Method
 
 
 def is_level(noise: Any) -> bool:
@@ -36,10 +38,28 @@ def check_noise(noise: Any) -> None:
         )
 
 
-def deviations(noise: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "B n"] | None:
-    """The deviation of every entry of observations of this shape; None where none is stated."""
+def requested_model(noise: Any, method: Method, refine: str | None) -> NoiseModel | None:
+    """The noise model that is asked for, checked beside the other arguments; None without one."""
+    if not isinstance(noise, NoiseModel):
+        return None
+    name = type(noise).__name__
+    if not isinstance(method, Auto | LevenbergMarquardt):
+        raise ValueError(
+            f"noise={name} is for 'auto' and 'lm', whose latents it is fitted from; "
+            f"{type(method).__name__} knows a deviation only"
+        )
+    if refine is not None:
+        raise ValueError(f"refine={refine!r} would leave noise={name} again; leave out one of them")
+    return noise
+
+
+def deviations(noise: Any, rows: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"] | None:
+    """The deviation of every entry of these observations; None where none is stated."""
     if noise is None:
         return None
+    shape = rows.shape
+    if isinstance(noise, NoiseModel):
+        return noise.deviation(np.where(np.isfinite(rows), rows, 0.0))
     given = real_array("noise", noise)
     if given.shape not in (shape, shape[-1:], ()):
         raise ValueError(f"noise has shape {given.shape}; expected {shape[-1:]} or {shape}")

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from jaxinv.call.noise import is_level
 from jaxinv.joint.map_estimate import Penalty
 from jaxinv.joint.problem import Problem
+from jaxinv.model.likelihood.base import NoiseModel
 from jaxinv.model.prior import GaussianPrior
 from jaxinv.settings import Auto, GradientDescent, LevenbergMarquardt, Method
 
@@ -48,10 +49,9 @@ class Prior:
         times = problem.weight.max(-1, initial=0.0) / np.where(largest > 0, largest, 1.0)
         times = np.where(problem.live, times, 1.0)
         if self.weight is not None:
-            return Penalty(mean, factor, np.sqrt(self.weight) * times, times)
+            return Penalty(mean, factor, times, self.weight)
         assert level is not None, "the door asks for noise= where there is no prior_weight="
-        unit = np.where(problem.live, level, 1.0) * times
-        return Penalty(mean, factor, unit, unit)
+        return Penalty(mean, factor, np.where(problem.live, level, 1.0) * times, 1.0)
 
 
 def requested_prior(
@@ -75,6 +75,11 @@ def requested_prior(
             "among; leave out one of the two"
         )
     if weight is not None:
+        if isinstance(noise, NoiseModel):
+            raise ValueError(
+                f"prior_weight= stands beside a squared misfit, and {noise} is none; leave it out: "
+                "the noise model weighs the prior"
+            )
         if not isinstance(weight, Real) or isinstance(weight, bool):
             raise ValueError(f"prior_weight={weight!r} must be a positive number, lambda")
         if not 0 < float(weight) < np.inf:
@@ -89,7 +94,7 @@ def requested_prior(
             "a prior needs noise=, the deviation of the observations, or prior_weight=, to be "
             "weighed against the misfit"
         )
-    if is_level(noise) and noise == 0:
+    if not isinstance(noise, NoiseModel) and is_level(noise) and noise == 0:
         raise ValueError("noise=0 leaves a prior nothing to say; leave prior= out, or state noise=")
     assert prior is not None, "without one there is a prior_weight="
     return Prior(prior, None)

@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxinv.call.noise import check_noise, deviations, is_level
+from jaxinv.call.noise import check_noise, deviations, is_level, requested_model
+from jaxinv.call.operators import behind
 from jaxinv.call.precision import Rounding
 from jaxinv.call.priors import Prior, requested_prior
 from jaxinv.layerwise.sweep import LatentBounds
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import undone_by_layers
 from jaxinv.model.given import given_array, positive_weights, real_array, refuse_traced
-from jaxinv.model.measurement import measured, operator_matrix
+from jaxinv.model.likelihood.base import NoiseModel
 from jaxinv.settings import (
     REFINEMENTS,
     Auto,
@@ -29,7 +30,10 @@ from jaxinv.settings import (
 
 @dataclass(frozen=True)
 class Request:
-    """What every chunk of one call has in common; the generator includes the forward operator."""
+    """What every chunk of one call has in common; the generator includes the forward operator.
+
+    step: of a quantisation, 0 where none is.
+    """
 
     generator: Decoder
     method: Method
@@ -37,6 +41,8 @@ class Request:
     refine: str | None
     seed: int
     prior: Prior | None = None
+    model: NoiseModel | None = None
+    step: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,15 +116,21 @@ def data_of(
     if hidden is not None:
         weight = np.where(hidden, 0.0, weight)
     start = _given_starts(request, len(rows), options.start)
-    noise = deviations(options.noise, rows.shape)
+    model = request.model
+    if model is not None:
+        model.check(rows[(weight > 0) & np.isfinite(rows)])
+    if request.step:
+        rounding = rounding._replace(step=request.step)
+    noise = deviations(options.noise, rows)
     if noise is None:
         return Data(rows, weight, start, rounding)
-    if is_level(options.noise):
+    if model is None and is_level(options.noise):
         return Data(rows, weight, start, rounding, noise, noise.min(-1, initial=np.inf))
     # Entries weigh as they are known: the best of a row weighs one.
     level = np.where(weight > 0, noise, np.inf).min(-1, initial=np.inf)
     weight = np.where(weight > 0, np.where(np.isfinite(level), level, 0.0)[:, None] / noise, 0.0)
-    return Data(rows, weight, start, rounding, noise, level)
+    known = model is None or model.level_known
+    return Data(rows, weight, start, rounding, noise if known else None, level)
 
 
 def requested(generator: Decoder, entries: int, method: str | Method, options: Options) -> Request:
@@ -135,12 +147,21 @@ def requested(generator: Decoder, entries: int, method: str | Method, options: O
         generator = undone_by_layers(generator, what, instead).dense(settings.largest_matrix)
     noise, refine, chunk, seed = options.noise, options.refine, options.chunk, options.seed
     prior = requested_prior(options.prior, options.prior_weight, noise, settings, refine)
-    if options.operator is not None:
-        generator = _with_operator(generator, options.operator, entries, settings)
+    forward = behind(generator, options.operator, entries, settings)
+    generator = forward.decoder
+    if forward.step and options.precision is not None:
+        raise ValueError("quantise says how the observations are rounded; leave precision= out")
+    model = requested_model(noise, settings, refine)
+    if model is not None and (forward.step or options.weights is not None):
+        raise ValueError(
+            f"{model} says itself how far entries may be off; leave "
+            + ("the quantisation" if forward.step else "weights=")
+            + " out"
+        )
     if refine is not None:
         _check_refinement(refine, settings)
     check_entries(generator, entries)
-    if noise is not None:
+    if noise is not None and model is None:
         check_noise(noise)
         if not is_level(noise) and options.weights is not None:
             raise ValueError("noise= of each entry says how they weigh; leave weights= out")
@@ -153,7 +174,7 @@ def requested(generator: Decoder, entries: int, method: str | Method, options: O
     bounds = _bounds(generator.latent_size, options.latent_bounds)
     if prior is not None:
         prior.check(generator.latent_size, options.latent_bounds is not None)
-    return Request(generator, settings, bounds, refine, seed, prior)
+    return Request(generator, settings, bounds, refine, seed, prior, model, forward.step)
 
 
 def check_entries(generator: Decoder, entries: int) -> None:
@@ -195,18 +216,6 @@ def _given_starts(request: Request, batch: int, start: Any) -> Float[np.ndarray,
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _with_operator(generator: Decoder, operator: Any, m: int, method: Method) -> Decoder:
-    matrix = operator_matrix(operator, generator.observation_size, m)
-    whole = measured(generator, matrix)
-    jointly = isinstance(method, Auto | LevenbergMarquardt | GradientDescent)
-    if len(whole.layers) > len(generator.layers) and m < generator.observation_size and not jointly:
-        raise ValueError(
-            f"an operator of shape {matrix.shape} behind a last layer that is not linear cannot "
-            "be undone layer by layer; use method 'auto' or 'lm'"
-        )
-    return whole
 
 
 def _check_refinement(refine: str, method: Method) -> None:

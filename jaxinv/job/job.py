@@ -72,9 +72,9 @@ class Job:
 
         observations, dataset, pixels: as `open_rows`. mask: a file (n,) or (B, n) of booleans.
         noise, seed, precision, prior, prior_weight: as `invert`. shard_rows: rows of one shard, the
-        unit of work that is lost when a process dies; None chooses. code: what makes a generator that is no chain of
-        layers: it is run by every process that works on the job. start: a file (k,), (B, k) or
-        (B, s, k) of starting points.
+        unit of work that is lost when a process dies; None chooses. code: what makes a generator
+        that is no chain of layers: it is run by every process that works on the job. start: a file
+        (k,), (B, k) or (B, s, k) of starting points.
         """
         if isinstance(generator, Generator):
             code = None  # the directory holds a copy

@@ -29,14 +29,19 @@ NOTHING_REPRODUCES = -1.0  # a limit that no loss meets: the least of the object
 class Penalty:
     """A prior beside the misfit of a batch.
 
-    mean: (k,), factor: (k, k), L. weight: (B,), omega beside the problem's weights. unit: (B,),
-    the weight of an entry whose square is counted once in the objective.
+    mean: (k,). factor: (k, k), L. unit: (B,), the weight, beside the problem's, of what is counted
+    once in the objective. share: the prior's weight in the objective.
     """
 
     mean: Float[np.ndarray, " k"]
     factor: Float[np.ndarray, "k k"]
-    weight: Float[np.ndarray, " B"]
     unit: Float[np.ndarray, " B"]
+    share: float
+
+    @property
+    def weight(self) -> Float[np.ndarray, " B"]:
+        """Omega, beside the problem's weights."""
+        return np.sqrt(self.share) * self.unit
 
     def latent(self, u: Float[np.ndarray, "*B k"]) -> Float[np.ndarray, "*B k"]:
         """z = mean + L u, an instance at a time so that no row's bits depend on the others."""
@@ -109,7 +114,6 @@ def with_objective(problem: Problem, penalty: Penalty, inversion: Inversion) -> 
     misfit = problem.weight * problem.misfit(np.asarray(problem.generator(z)))
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         data = ((misfit / penalty.unit[:, None]) ** 2).sum(-1)
-        pull = ((penalty.weight / penalty.unit)[:, None] * penalty.whitened(z)) ** 2
-    pull = np.where(there, pull.sum(-1), np.nan)
+    pull = np.where(there, penalty.share * (penalty.whitened(z) ** 2).sum(-1), np.nan)
     objective = np.where(there, data, np.nan) + pull
     return replace(inversion, objective=jnp.asarray(objective), prior_pull=jnp.asarray(pull))
