@@ -13,7 +13,7 @@ from jaxinv.settings import Auto, LevenbergMarquardt, Method
 
 def is_level(noise: Any) -> bool:
     """Whether one deviation holds for all entries: then weights= says how they compare."""
-    return (isinstance(noise, Real) and not isinstance(noise, bool)) or np.ndim(noise) == 0
+    return not isinstance(noise, list | tuple) and getattr(noise, "ndim", 0) == 0
 
 
 def check_noise(noise: Any) -> None:

@@ -58,9 +58,10 @@ def stacked(operator: Any, observations: Any) -> Any:
 
 def of_both_parts(operator: Any, values: Any) -> Any:
     """What is said of each entry, said of its real and its imaginary part."""
-    if np.ndim(values) == 0 or not _is_complex(_last(operator)):
+    if values is None or not _is_complex(_last(operator)):
         return values
-    return np.concatenate([np.asarray(values)] * 2, axis=-1)
+    given = given_array("what is said of each entry", values)
+    return np.concatenate([given] * 2, axis=-1) if given.ndim else values
 
 
 def _measured(decoder: Decoder, operator: Any, m: int | None, method: Method) -> Decoder:
