@@ -14,10 +14,11 @@ from sphinx.application import Sphinx
 import jaxinv
 import jaxinv.certify
 import jaxinv.hardness
+import jaxinv.measurements
 
 LINKS = {
     name: f"{module.__name__}.{name}"
-    for module in (jaxinv.hardness, jaxinv.certify, jaxinv)
+    for module in (jaxinv.measurements, jaxinv.hardness, jaxinv.certify, jaxinv)
     for name in module.__all__
 } | {"LayerLP": "jaxinv.settings.LayerLP"}
 MARKUP = re.compile(r"([\\*|_])")

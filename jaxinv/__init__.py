@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from jaxinv.model.function import FunctionGenerator
     from jaxinv.model.generator import Generator
     from jaxinv.model.layer import Layer
+    from jaxinv.model.likelihood.counts import Bernoulli, Poisson
+    from jaxinv.model.likelihood.outliers import Huber, StudentT
     from jaxinv.model.linear.convolution import Convolution, TransposedConvolution
     from jaxinv.model.linear.resampling import pixel_shuffle
+    from jaxinv.model.prior import GaussianPrior
     from jaxinv.outcome.inversion import Inversion, LayerReport
     from jaxinv.outcome.search_report import Ending, SearchReport, Start
     from jaxinv.outcome.status import Status
@@ -44,6 +47,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Activation": "model.activation",
     "Auto": "settings",
+    "Bernoulli": "model.likelihood.counts",
     "ClarabelPool": "settings",
     "Confidence": "certify.uncertainty",
     "Convolution": "model.linear.convolution",
@@ -51,8 +55,10 @@ _HOME = {
     "Ending": "outcome.search_report",
     "Exact": "settings",
     "FunctionGenerator": "model.function",
+    "GaussianPrior": "model.prior",
     "Generator": "model.generator",
     "GradientDescent": "settings",
+    "Huber": "model.likelihood.outliers",
     "Identifiability": "certify.identifiability",
     "InteriorPoint": "settings",
     "Inversion": "outcome.inversion",
@@ -61,10 +67,12 @@ _HOME = {
     "LayerReport": "outcome.inversion",
     "LevenbergMarquardt": "settings",
     "LinfLP": "settings",
+    "Poisson": "model.likelihood.counts",
     "RelaxedLP": "settings",
     "SearchReport": "outcome.search_report",
     "Start": "outcome.search_report",
     "Status": "outcome.status",
+    "StudentT": "model.likelihood.outliers",
     "TransposedConvolution": "model.linear.convolution",
     "confidence": "certify.uncertainty",
     "identifiability": "certify.identifiability",
@@ -81,6 +89,7 @@ __all__ = [
     "L1LP",
     "Activation",
     "Auto",
+    "Bernoulli",
     "ClarabelPool",
     "Confidence",
     "Convolution",
@@ -88,8 +97,10 @@ __all__ = [
     "Ending",
     "Exact",
     "FunctionGenerator",
+    "GaussianPrior",
     "Generator",
     "GradientDescent",
+    "Huber",
     "Identifiability",
     "InteriorPoint",
     "Inversion",
@@ -97,10 +108,12 @@ __all__ = [
     "LayerReport",
     "LevenbergMarquardt",
     "LinfLP",
+    "Poisson",
     "RelaxedLP",
     "SearchReport",
     "Start",
     "Status",
+    "StudentT",
     "TransposedConvolution",
     "confidence",
     "identifiability",
@@ -114,7 +127,13 @@ __all__ = [
 ]
 
 
+# Rooms with public names of their own.
+_ROOMS = ("certify", "hardness", "measurements")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"jaxinv.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'jaxinv' has no attribute {name!r}")
     value = getattr(import_module(f"jaxinv.{_HOME[name]}"), name)

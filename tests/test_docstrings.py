@@ -14,9 +14,10 @@ import pytest
 import jaxinv
 import jaxinv.certify
 import jaxinv.hardness
+import jaxinv.measurements
 import jaxinv.settings
 
-MODULES = (jaxinv, jaxinv.certify, jaxinv.hardness)
+MODULES = (jaxinv, jaxinv.certify, jaxinv.hardness, jaxinv.measurements)
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 # Examples that read a format whose library is an extra.
 EXTRAS = {

@@ -6,17 +6,24 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxinv.call.priors import PRIOR_METHODS
 from jaxinv.call.request import Data, Request
 from jaxinv.call.runners import runner
 from jaxinv.joint.answer import refined
 from jaxinv.joint.descent.levenberg_marquardt import Box
+from jaxinv.joint.endings.cells import in_cells
+from jaxinv.joint.endings.most_likely import explained, most_likely, with_deviance
 from jaxinv.joint.endings.robust import robust_ending
 from jaxinv.joint.finish import Provisional, finished
+from jaxinv.joint.map_estimate import Penalty, judged, penalised, with_objective
 from jaxinv.joint.problem import ROUNDED, Problem, blank_image, explained_size, reproduced
+from jaxinv.joint.search.candidates import nearest_candidates
 from jaxinv.linalg.on_device import on_device
 from jaxinv.model.precision import Rounding, entry_rounding
 from jaxinv.outcome.inversion import Inversion, take_rows
 from jaxinv.settings import Auto, LevenbergMarquardt
+
+FURTHER_STARTS = 8  # of a fit to a noise model, beside the least-squares latent
 
 
 def invert_chunk(
@@ -26,7 +33,7 @@ def invert_chunk(
     first_row: int,
 ) -> Inversion:
     """One chunk, padded to `size` rows; padding is never live and costs no linear program."""
-    rows, entry_weight, start, rounding = data
+    rows, entry_weight = data.rows, data.weight
     padding = ((0, size - len(rows)), (0, 0))
     seen = np.where(entry_weight > 0, rows, 0.0)
     live = np.asarray(np.isfinite(seen).all(-1) & (entry_weight > 0).any(-1))
@@ -36,17 +43,70 @@ def invert_chunk(
     with jax.enable_x64(True):
         padded_live = np.pad(live, padding[0])
         row_ids = first_row + np.arange(len(x))
-        problem = joint_problem(request, x, weight, padded_live, row_ids, rounding)
-        if start is not None:
-            problem = replace(problem, start=np.pad(start, (*padding, (0, 0))))
-        found = runner(request.method).run(problem, request.method, request)
-        found = _refined(request, problem, found)
-        credible: Float[np.ndarray, " B"] | float = np.inf
-        if request.noise is not None:
-            # What is reproduced up to rounding is no less so where the noise is said to be nothing.
-            credible = noise_limit(request.noise * (weight > 0))
-            credible = np.maximum(credible, reproduced(problem, Auto.tolerance))
-        return take_rows(finished(problem, found, credible), slice(0, len(rows)))
+        noise = None if data.noise is None else np.pad(data.noise, padding)
+        problem = joint_problem(request, x, weight, padded_live, row_ids, data.rounding, noise)
+        if data.start is not None:
+            problem = replace(problem, start=np.pad(data.start, (*padding, (0, 0))))
+        penalty = None
+        if request.prior is not None:
+            level = None if data.level is None else np.pad(data.level, padding[0])
+            penalty = request.prior.penalty(problem, weight, level)
+        found = _found(request, problem, penalty)
+        inversion = _last_word(request, problem, penalty, found, noise)
+        return take_rows(inversion, slice(0, len(rows)))
+
+
+def _found(request: Request, problem: Problem, penalty: Penalty | None) -> Provisional:
+    """The least of the squared misfit, and of a prior beside it, with the data's word on it."""
+    method = request.method
+    if penalty is None:
+        return _refined(request, problem, runner(method).run(problem, method, request))
+    found = runner(method).run(penalised(problem, penalty), method, request)
+    assert isinstance(method, PRIOR_METHODS), "the door lets no other take a prior"
+    return judged(problem, penalty, found, method.start_scale)
+
+
+def _last_word(
+    request: Request,
+    problem: Problem,
+    penalty: Penalty | None,
+    found: Provisional,
+    noise: Float[np.ndarray, "B n"] | None,
+) -> Inversion:
+    """What a noise model or cells make of the latents found, and residuals, ranks and statuses."""
+    observed = (problem.weight > 0).astype(np.float64)
+    if request.model is not None:
+        even = replace(problem, weight=observed)
+        others = _other_starts(request, problem, penalty)
+        found = most_likely(even, found, request.model, penalty, others)
+        found = explained(even, found, request.model)
+        inversion = finished(problem, found, np.inf)
+        return with_deviance(even, request.model, penalty, inversion)
+    credible: Float[np.ndarray, " B"] | float = np.inf
+    if noise is not None:
+        # What is reproduced up to rounding is no less so where the noise is said to be nothing.
+        credible = noise_limit(noise * observed)
+        credible = np.maximum(credible, reproduced(problem, Auto.tolerance))
+    if request.step:
+        stated = np.zeros_like(observed) if noise is None else noise * observed
+        size = explained_size(problem.observation, observed, problem.blank)
+        within = np.maximum(noise_limit(stated), Auto.tolerance * size)
+        problem, found = in_cells(problem, penalty, found, request.step, within)
+        credible = within
+    inversion = finished(problem, found, credible)
+    return inversion if penalty is None else with_objective(problem, penalty, inversion)
+
+
+def _other_starts(
+    request: Request, problem: Problem, penalty: Penalty | None
+) -> Float[np.ndarray, "B s k"]:
+    """Random points whose images are near, for runs that least squares has not led."""
+    scale = request.method.start_scale if isinstance(request.method, PRIOR_METHODS) else 1.0
+    wanted = slice(0, FURTHER_STARTS)
+    if penalty is None:
+        return nearest_candidates(problem, wanted, Auto.candidates, scale)
+    whitened = penalised(problem, penalty)
+    return penalty.latent(nearest_candidates(whitened, wanted, Auto.candidates, scale))
 
 
 def _refined(request: Request, problem: Problem, found: Provisional) -> Provisional:
@@ -65,6 +125,7 @@ def joint_problem(
     live: np.ndarray,
     row_ids: np.ndarray,
     rounding: Rounding,
+    noise: Float[np.ndarray, "B n"] | None = None,
 ) -> Problem:
     """The chunk as every method is given it; its limit is for those that fit all layers."""
     method, tolerance = request.method, Auto.tolerance
@@ -78,8 +139,8 @@ def joint_problem(
     with np.errstate(over="ignore"):
         size = explained_size(x, weight, blank)
         certain = np.maximum(noise_limit(weight * error), ROUNDED * size) ** 2
-        if request.noise is not None:
-            certain = np.maximum(certain, noise_limit(request.noise * weight) ** 2)
+        if noise is not None:
+            certain = np.maximum(certain, noise_limit(noise * weight) ** 2)
         limit = np.maximum((tolerance * size) ** 2, certain)
     return Problem(
         generator=request.generator,

@@ -1,17 +1,20 @@
 """What the caller asked for, checked once at the door: settings, and the weight of every entry."""
 
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxinv.call.noise import check_noise, deviations, is_level, requested_model
+from jaxinv.call.operators import behind
+from jaxinv.call.priors import Prior, requested_prior
 from jaxinv.layerwise.sweep import LatentBounds
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import undone_by_layers
 from jaxinv.model.given import given_array, positive_weights, real_array, refuse_traced
-from jaxinv.model.measurement import measured, operator_matrix
+from jaxinv.model.likelihood.base import NoiseModel
 from jaxinv.model.precision import Rounding
 from jaxinv.settings import (
     REFINEMENTS,
@@ -27,14 +30,19 @@ from jaxinv.settings import (
 
 @dataclass(frozen=True)
 class Request:
-    """What every chunk of one call has in common; the generator includes the forward operator."""
+    """What every chunk of one call has in common; the generator includes the forward operator.
+
+    step: of a quantisation, 0 where none is.
+    """
 
     generator: Decoder
     method: Method
     latent_bounds: LatentBounds
-    noise: float | None
     refine: str | None
     seed: int
+    prior: Prior | None = None
+    model: NoiseModel | None = None
+    step: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,12 +53,14 @@ class Options:
     weights: Any = None
     latent_bounds: tuple[Any, Any] | None = None
     operator: Any = None
-    noise: float | None = None
+    noise: Any = None
     refine: str | None = None
     seed: int = 0
     chunk: int | None = None
     start: Any = None
     precision: Any = None
+    prior: Any = None
+    prior_weight: float | None = None
 
 
 class Data(NamedTuple):
@@ -58,17 +68,27 @@ class Data(NamedTuple):
 
     rows: as they came. weight: of every entry, 0 where masked. start: the caller's starting points,
     None where there are none, NaN where one is left out. rounding: of the numbers that arrived.
+    noise: the stated deviation of every entry, None where none is stated. level: (B,) of the noise
+    of an entry of weight one.
     """
 
     rows: Float[np.ndarray, "B n"]
     weight: Float[np.ndarray, "B n"]
     start: Float[np.ndarray, "B s k"] | None
     rounding: Rounding
+    noise: Float[np.ndarray, "B n"] | None = None
+    level: Float[np.ndarray, " B"] | None = None
 
     def some(self, which: slice) -> "Data":
         """A few of the rows."""
-        start = None if self.start is None else self.start[which]
-        return self._replace(rows=self.rows[which], weight=self.weight[which], start=start)
+        return Data(
+            self.rows[which],
+            self.weight[which],
+            None if self.start is None else self.start[which],
+            self.rounding,
+            None if self.noise is None else self.noise[which],
+            None if self.level is None else self.level[which],
+        )
 
 
 def checked(
@@ -95,7 +115,22 @@ def data_of(
     weight = entry_weights(rows.shape, options)
     if hidden is not None:
         weight = np.where(hidden, 0.0, weight)
-    return Data(rows, weight, _given_starts(request, len(rows), options.start), rounding)
+    start = _given_starts(request, len(rows), options.start)
+    model = request.model
+    if model is not None:
+        model.check(rows[(weight > 0) & np.isfinite(rows)])
+    if request.step:
+        rounding = rounding._replace(step=request.step)
+    noise = deviations(options.noise, rows)
+    if noise is None:
+        return Data(rows, weight, start, rounding)
+    if model is None and is_level(options.noise):
+        return Data(rows, weight, start, rounding, noise, noise.min(-1, initial=np.inf))
+    # Entries weigh as they are known: the best of a row weighs one.
+    level = np.where(weight > 0, noise, np.inf).min(-1, initial=np.inf)
+    weight = np.where(weight > 0, np.where(np.isfinite(level), level, 0.0)[:, None] / noise, 0.0)
+    known = model is None or model.level_known
+    return Data(rows, weight, start, rounding, noise if known else None, level)
 
 
 def requested(generator: Decoder, entries: int, method: str | Method, options: Options) -> Request:
@@ -111,16 +146,25 @@ def requested(generator: Decoder, entries: int, method: str | Method, options: O
         what, instead = type(settings).__name__, "use 'auto', 'lm' or 'gd'"
         generator = undone_by_layers(generator, what, instead).dense(settings.largest_matrix)
     noise, refine, chunk, seed = options.noise, options.refine, options.chunk, options.seed
-    if options.operator is not None:
-        generator = _with_operator(generator, options.operator, entries, settings)
+    prior = requested_prior(options.prior, options.prior_weight, noise, settings, refine)
+    forward = behind(generator, options.operator, entries, settings)
+    generator = forward.decoder
+    if forward.step and options.precision is not None:
+        raise ValueError("quantise says how the observations are rounded; leave precision= out")
+    model = requested_model(noise, settings, refine)
+    if model is not None and (forward.step or options.weights is not None):
+        raise ValueError(
+            f"{model} says itself how far entries may be off; leave "
+            + ("the quantisation" if forward.step else "weights=")
+            + " out"
+        )
     if refine is not None:
         _check_refinement(refine, settings)
     check_entries(generator, entries)
-    if noise is not None and not _is_deviation(noise):
-        raise ValueError(
-            f"noise={noise!r} must be a standard deviation, a finite number of 0 or more; leave it "
-            "out where it is not known"
-        )
+    if noise is not None and model is None:
+        check_noise(noise)
+        if not is_level(noise) and options.weights is not None:
+            raise ValueError("noise= of each entry says how they weigh; leave weights= out")
     if chunk is not None and not (_is_integer(chunk) and chunk >= 1):
         raise ValueError(f"chunk={chunk!r} must be a whole number of rows, at least 1")
     if not (_is_integer(seed) and abs(seed) < 2**63):
@@ -128,7 +172,9 @@ def requested(generator: Decoder, entries: int, method: str | Method, options: O
     if options.latent_bounds is not None and isinstance(settings, Exact):
         raise ValueError("'exact' takes no latent_bounds: it solves equations; use 'auto'")
     bounds = _bounds(generator.latent_size, options.latent_bounds)
-    return Request(generator, settings, bounds, noise, refine, seed)
+    if prior is not None:
+        prior.check(generator.latent_size, options.latent_bounds is not None)
+    return Request(generator, settings, bounds, refine, seed, prior, model, forward.step)
 
 
 def check_entries(generator: Decoder, entries: int) -> None:
@@ -170,22 +216,6 @@ def _given_starts(request: Request, batch: int, start: Any) -> Float[np.ndarray,
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_deviation(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < np.inf
-
-
-def _with_operator(generator: Decoder, operator: Any, m: int, method: Method) -> Decoder:
-    matrix = operator_matrix(operator, generator.observation_size, m)
-    whole = measured(generator, matrix)
-    jointly = isinstance(method, Auto | LevenbergMarquardt | GradientDescent)
-    if len(whole.layers) > len(generator.layers) and m < generator.observation_size and not jointly:
-        raise ValueError(
-            f"an operator of shape {matrix.shape} behind a last layer that is not linear cannot "
-            "be undone layer by layer; use method 'auto' or 'lm'"
-        )
-    return whole
 
 
 def _check_refinement(refine: str, method: Method) -> None:

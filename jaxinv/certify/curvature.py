@@ -25,15 +25,17 @@ def curvature(
     root: Float[np.ndarray, "B k k"],
     weight: Float[np.ndarray, "B n"],
     noise: Float[np.ndarray, " B"],
+    prior: Float[np.ndarray, "k k"] | None = None,
 ) -> Float[np.ndarray, " B"]:
     """Root mean square of the curvature along some draws; infinite where G is not finite there.
 
     root: C^(1/2), columns of 0 where nothing is determined. noise: s, where it is 0 so is the
-    curvature.
+    curvature. prior: L^-1 of a Gaussian prior that has part in C: s L^-1 z are further entries.
     """
 
-    def image(z: Float[np.ndarray, "B k"]) -> Float[np.ndarray, "B n"]:
-        return weight * np.asarray(decoder(z))
+    def image(z: Float[np.ndarray, "B k"]) -> Float[np.ndarray, "B m"]:
+        seen = weight * np.asarray(decoder(z))
+        return seen if prior is None else np.hstack([seen, noise[:, None] * (z @ prior.T)])
 
     here, square = image(latent), np.zeros(len(latent))
     told = root.any(axis=1)

@@ -14,6 +14,14 @@ infinite where they do not determine an entry.
 They are those of the tangent to G at z: where G leaves it by a share of BENT within the noise
 (`curvature`), or where z is no minimum that was confirmed, they are not reliable either. The noise
 is not taken for less than the rounding of the observations.
+
+Where deviations s_j are stated they take the place of sigma / w_j, and Gauss's distribution that of
+Student's. With a Gaussian prior of covariance L L', around the most probable latent,
+
+    covariance = (J' S^-2 J + (L L')^-1)^-1
+
+(Laplace's approximation; exact where G is affine): the prior is k entries more, of Jacobian L^-1
+and deviation one, that are never in doubt.
 """
 
 import warnings
@@ -23,7 +31,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from jaxinv.certify.curvature import curvature
 from jaxinv.certify.identifiability import observed_rows
@@ -35,6 +43,7 @@ from jaxinv.linalg.on_device import on_device
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.given import observed_array, positive_weights, real_array
 from jaxinv.model.precision import entry_rounding, rounding_of
+from jaxinv.model.prior import GaussianPrior
 from jaxinv.outcome.inversion import Inversion
 from jaxinv.outcome.status import Status
 
@@ -53,11 +62,12 @@ class UnderCoverage(UserWarning):
 class Confidence:
     """Intervals of a batch of latents (or of one, without the batch axis).
 
-    noise: (B,) standard deviation estimated from the residual, of an entry of weight one.
-    covariance: (B, k, k), of the cell found. low, high: (B, k). ambiguous: (B,) share of units with
-    a kink whose side the noise leaves open. reliable: (B,) False where so much hangs on them, or G
-    bends so much within the noise, that the level is not to be believed, where J lacks full rank
-    (the intervals are then infinite), and where the latent is no confirmed minimum.
+    noise: (B,) standard deviation estimated from the residual, of an entry of weight one; 1 where
+    deviations were stated, in units of which entries are then counted. covariance: (B, k, k), of
+    the cell found. low, high: (B, k). ambiguous: (B,) share of units with a kink whose side the
+    noise leaves open. reliable: (B,) False where so much hangs on them, or G bends so much within
+    the noise, that the level is not to be believed, where J lacks full rank (the intervals are then
+    infinite), and where the latent is no confirmed minimum.
 
     >>> g = jaxinv.Generator.from_layers([(np.ones((50, 1)), None, "identity")])
     >>> x = 3.0 + 0.1 * np.random.default_rng(0).standard_normal(50)
@@ -82,13 +92,17 @@ def confidence(
     mask: Any = None,
     weights: Any = None,
     precision: str | float | None = None,
+    prior: GaussianPrior | None = None,
+    noise: Any = None,
 ) -> Confidence:
     """Intervals around `inversion.latent`, a least-squares estimate ("auto", "lm", refine="lm").
 
     observations: (B, n) or (n,), those that were inverted; mask, weights, precision: as they were
-    given to `invert`. Warns (UnderCoverage) where rows are not reliable. Raises ValueError where
-    shapes do not fit, the level is not in (0, 1), or an observation has no more observed entries
-    than k.
+    given to `invert`. prior, noise: likewise; the intervals are then the posterior distribution's
+    by Laplace's approximation. noise: standard deviation of each entry, one for all, (n,) or
+    (B, n); estimated from the residual where it is not stated. Warns (UnderCoverage) where rows are
+    not reliable. Raises ValueError where shapes do not fit, the level is not in (0, 1), a deviation
+    is not positive, or no noise is stated and an observation has no more observed entries than k.
 
     >>> g = jaxinv.Generator.random((2, 8, 200), seed=0)
     >>> noise = 1e-3 * np.random.default_rng(0).standard_normal(200)
@@ -111,19 +125,27 @@ def confidence(
     observed = observed_rows(mask, rows.shape)
     if hidden is not None:
         observed = observed & ~np.atleast_2d(hidden)
-    if (observed.sum(-1) <= k).any():
+    if noise is None and (observed.sum(-1) <= k).any():
         raise ValueError(f"fewer than {k + 1} observed entries leave nothing to estimate noise by")
-    weight = np.where(observed, _importance(weights, rows.shape), 0.0)
+    if noise is None:
+        weight = np.where(observed, _importance(weights, rows.shape), 0.0)
+        quantile = np.asarray(stdtrit(observed.sum(-1) - k, 0.5 + level / 2))
+    elif weights is None:
+        weight = np.where(observed, 1.0 / _stated(noise, rows.shape), 0.0)
+        quantile = np.full(len(rows), ndtri(0.5 + level / 2))
+    else:
+        raise ValueError("noise= says how entries weigh; leave weights= out")
+    own = None if prior is None else np.linalg.inv(prior.of_size(k)[1])
     rounding = entry_rounding(rounding_of(given, precision), rows, weight, generator)
     there = np.isfinite(latent).all(-1)
     points = np.where(there[:, None], latent, 0.0)
-    cell = _cell(generator, rows, points, weight, rounding)
-    bent = curvature(generator, points, cell.root, weight, cell.noise)
+    cell = _cell(generator, rows, points, weight, rounding, noise is not None, own)
+    bent = curvature(generator, points, cell.root, weight, cell.noise, own)
     confirmed = np.isin(np.atleast_1d(np.asarray(inversion.status)), CONFIRMED)
     close = np.isfinite(cell.wider).all(-1) & (cell.wider <= WIDER * cell.deviation).all(-1)
     reliable = there & confirmed & close & (bent <= BENT)
     deviation = np.where(close[:, None], cell.deviation, np.maximum(cell.deviation, cell.wider))
-    half = np.asarray(stdtrit(observed.sum(-1) - k, 0.5 + level / 2))[:, None] * deviation
+    half = quantile[:, None] * deviation
     with np.errstate(over="ignore"):
         covariance = cell.root @ cell.root.mT
     covariance[~np.isfinite(cell.deviation).all(-1)] = np.inf
@@ -161,13 +183,21 @@ def _cell(
     latent: Float[np.ndarray, "B k"],
     weight: Float[np.ndarray, "B n"],
     rounding: Float[np.ndarray, "B n"],
+    stated: bool,
+    prior: Float[np.ndarray, "k k"] | None,
 ) -> _Cell:
-    """Around each latent. rounding: of each entry, the least noise it can have."""
+    """Around each latent. rounding: of each entry, the least noise it can have.
+
+    stated: whether the weights are 1 / s_j of deviations that are known. prior: L^-1.
+    """
     observed = weight > 0
     misfit = np.where(observed, x - np.asarray(decoder(latent)), 0.0)
     noise, deviation = noise_of(misfit, weight, latent.shape[1])
-    least = row_norms(weight * rounding) / np.sqrt(np.maximum(observed.sum(-1), 1))
-    noise, deviation = np.maximum(noise, least), np.maximum(deviation, rounding)
+    if stated:
+        noise, deviation = np.ones(len(x)), 1.0 / np.where(observed, weight, np.inf)
+    else:
+        least = row_norms(weight * rounding) / np.sqrt(np.maximum(observed.sum(-1), 1))
+        noise, deviation = np.maximum(noise, least), np.maximum(deviation, rounding)
     batch, k = latent.shape
     cell = _Cell(
         noise,
@@ -186,9 +216,20 @@ def _cell(
         for place, row in enumerate(rows):
             seen = observed[row]
             own, sure = ((weight[row] * part[place]).T[seen] for part in both)
+            if prior is not None:
+                own, sure = (np.concatenate([part, noise[row] * prior]) for part in (own, sure))
             cell.root[row], cell.deviation[row] = _spread(own, noise[row])
             cell.wider[row] = _spread(sure, noise[row])[1]
     return cell
+
+
+def _stated(noise: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "B n"]:
+    given = real_array("noise", noise)
+    if given.shape not in (shape, shape[1:], ()):
+        raise ValueError(f"noise has shape {given.shape}; expected {shape[1:]} or {shape}")
+    if not (np.isfinite(given) & (given > 0)).all():
+        raise ValueError("noise must be positive and finite, a standard deviation")
+    return np.broadcast_to(given, shape)
 
 
 def _importance(weights: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "B n"]:

@@ -18,6 +18,9 @@ from jaxinv.cli.options import (
     MemoryOption,
     NoCacheOption,
     PrefixOption,
+    PriorMeanOption,
+    PriorScaleOption,
+    PriorWeightOption,
     Question,
     WorkersOption,
     source_of,
@@ -83,6 +86,9 @@ def invert(
         str | None,
         typer.Option(help="float32, uint8, ... or a step, where the file's dtype does not say it."),
     ] = None,
+    prior_scale: PriorScaleOption = None,
+    prior_mean: PriorMeanOption = None,
+    prior_weight: PriorWeightOption = None,
     shard_rows: Annotated[
         int | None, typer.Option(min=1, help="Job: rows of one shard, saved together.")
     ] = None,
@@ -98,7 +104,20 @@ def invert(
     interrupted and resumed."""
     source = source_of(generator, layers, prefix, allow_code)
     precise = spoken_precision(precision)
-    question = Question(method, effort, noise, mask, start, dataset, pixels, seed, precise)
+    question = Question(
+        method,
+        effort,
+        noise,
+        mask,
+        start,
+        dataset,
+        pixels,
+        seed,
+        precise,
+        prior_scale,
+        prior_mean,
+        prior_weight,
+    )
     if out.suffix == ".npz":
         from jaxinv.cli.invert import run
         from jaxinv.job.compiled import keep_programs

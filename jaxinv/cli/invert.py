@@ -17,11 +17,15 @@ from rich.text import Text
 
 from jaxinv.call.invert import default_chunk, invert_stream
 from jaxinv.cli.options import Question, Source
+from jaxinv.cli.prior import prior_of
 from jaxinv.cli.source import file_of, loaded
 from jaxinv.job import durable
 from jaxinv.job.inputs import refuse_replacing
 from jaxinv.job.sources import open_mask, open_rows, open_start, precision_of, starting_points
 from jaxinv.outcome.inversion import Inversion, concatenate
+
+NAMES = ("latent", "status", "residual", "undetermined", "allowed_error")
+PRIOR_NAMES = ("objective", "prior_pull")
 
 
 def run(
@@ -45,10 +49,9 @@ def run(
     }
     refuse_replacing(out, inputs)
     durable.probe(out)
-    _, _, noise, mask, start, dataset, pixels, seed, precision = question
-    method = question.settings
+    mask, start, method = question.mask, question.start, question.settings
     generator = loaded(source)
-    rows = open_rows(observations, dataset, pixels)
+    rows = open_rows(observations, question.dataset, question.pixels)
     size = min(chunk or default_chunk(generator, method), max(rows.count, 1))
     seen = None
     if mask is not None:
@@ -75,18 +78,21 @@ def run(
             pieces,
             method,
             mask=seen,
-            noise=noise,
-            seed=seed,
+            noise=question.noise,
+            seed=question.seed,
             chunk=size,
             start=begun,
-            precision=precision_of(rows, precision),
+            precision=precision_of(rows, question.precision),
+            prior=prior_of(question),
+            prior_weight=question.prior_weight,
         ):
             parts.append(part)
             progress.advance(bar, len(part.status))
     inversion = concatenate(parts)
     arrays = {
         name: np.asarray(getattr(inversion, name))
-        for name in ("latent", "status", "residual", "undetermined", "allowed_error")
+        for name in (*NAMES, *PRIOR_NAMES)
+        if getattr(inversion, name) is not None
     }
     durable.replace(out, lambda file: np.savez(file, allow_pickle=False, **arrays))
     for status, count in inversion.counts().items():

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from jaxinv.call.in_flight import chosen_devices
 from jaxinv.cli.options import Question, Source
+from jaxinv.cli.prior import prior_of
 from jaxinv.cli.progress import Bar, Lines
 from jaxinv.cli.source import loaded
 from jaxinv.formats.code import Code, is_code
@@ -71,6 +72,8 @@ def begin(
         pixels=question.pixels,
         start=question.start,
         precision=question.precision,
+        prior=prior_of(question),
+        prior_weight=question.prior_weight,
     )
     return _run(job, job, machines)
 

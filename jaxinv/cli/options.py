@@ -53,6 +53,9 @@ class Question(NamedTuple):
     pixels: str
     seed: int
     precision: str | float | None
+    prior_scale: float | None
+    prior_mean: float | None
+    prior_weight: float | None
 
     @property
     def settings(self) -> Method:
@@ -62,6 +65,16 @@ class Question(NamedTuple):
         if self.method != "auto":
             raise ValueError(f"--effort {self.effort} is for --method auto, not {self.method}")
         return Auto(effort=cast(Effort, self.effort))
+
+
+PriorScaleOption = Annotated[
+    float | None,
+    typer.Option(help="Deviation of a Gaussian prior of the code's entries; needs --noise."),
+]
+PriorMeanOption = Annotated[float | None, typer.Option(help="Mean of that prior; 0 if not given.")]
+PriorWeightOption = Annotated[
+    float | None, typer.Option(help="Weight of a prior beside the squared misfit, CSGM's lambda.")
+]
 
 
 def spoken_precision(text: str | None) -> str | float | None:

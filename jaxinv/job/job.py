@@ -19,10 +19,12 @@ from jaxinv.job.manifest import (
     observations_input,
     start_input,
 )
+from jaxinv.job.prior import to_record as prior_record
 from jaxinv.job.shards import Shards
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
 from jaxinv.model.precision import rounding_of
+from jaxinv.model.prior import GaussianPrior
 from jaxinv.settings import Method, resolve
 
 SHARD_BYTES = 1 << 26  # of observations in float64
@@ -63,14 +65,16 @@ class Job:
         code: Code | None = None,
         start: str | Path | None = None,
         precision: str | float | None = None,
+        prior: GaussianPrior | None = None,
+        prior_weight: float | None = None,
     ) -> "Job":
         """Start a job, or take up the same one; raises ValueError where the directory's differs.
 
         observations, dataset, pixels: as `open_rows`. mask: a file (n,) or (B, n) of booleans.
-        noise, seed, precision: as `invert`. shard_rows: rows of one shard, the unit of work that is
-        lost when a process dies; None chooses. code: what makes a generator that is no chain of
-        layers: it is run by every process that works on the job. start: a file (k,), (B, k) or
-        (B, s, k) of starting points.
+        noise, seed, precision, prior, prior_weight: as `invert`. shard_rows: rows of one shard, the
+        unit of work that is lost when a process dies; None chooses. code: what makes a generator
+        that is no chain of layers: it is run by every process that works on the job. start: a file
+        (k,), (B, k) or (B, s, k) of starting points.
         """
         if isinstance(generator, Generator):
             code = None  # the directory holds a copy
@@ -87,7 +91,8 @@ class Job:
             Path(observations), dataset, pixels, generator, before.observations if before else None
         )
         # What every chunk would refuse is refused before there is a directory.
-        requested(generator, rows.width, method, Options(noise=noise, seed=seed))
+        asked = Options(noise=noise, seed=seed, prior=prior, prior_weight=prior_weight)
+        requested(generator, rows.width, method, asked)
         rounding_of(np.empty(0), precision)
         wanted = Manifest(
             generator=generator_digest(generator, code),
@@ -107,6 +112,8 @@ class Job:
                 before.start if before else None,
             ),
             precision=precision,
+            prior=prior_record(prior),
+            prior_weight=prior_weight,
         )
         if before is not None:
             before.refuse_other(wanted, folder)

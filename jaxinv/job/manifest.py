@@ -26,6 +26,8 @@ _COMPARED = {
     "start": "start",
     "method": "method",
     "noise": "noise",
+    "prior": "prior",
+    "prior_weight": "prior weight",
     "precision": "precision",
     "seed": "seed",
     "shard_rows": "shard size",
@@ -66,7 +68,8 @@ class Input:
 @dataclass(frozen=True)
 class Manifest:
     """generator, observations, mask, start: fingerprints. method: its settings as plain data.
-    precision: as for `invert`, None for what the source of observations says.
+    precision: as for `invert`, None for what the source of observations says. prior: as plain data.
+    prior_weight: as for `invert`.
 
     shard_rows: rows of one shard. code: the Python code that makes the generator, where it is no
     chain of layers that the directory could hold.
@@ -84,6 +87,8 @@ class Manifest:
     code: Code | None = None
     start: Input | None = None
     precision: str | float | None = None
+    prior: dict[str, Any] | None = None
+    prior_weight: float | None = None
     format: int = FORMAT
 
     def write(self, path: Path) -> None:

@@ -17,6 +17,7 @@ from jaxinv.call.request import Data, Options, Request, checked
 from jaxinv.job.compiled import keep_programs
 from jaxinv.job.job import Job
 from jaxinv.job.layout import Layout
+from jaxinv.job.prior import from_record as prior_of
 from jaxinv.job.shards import pack
 from jaxinv.job.sources import precision_of, starting_points
 from jaxinv.job.sources.rows import Rows
@@ -157,7 +158,14 @@ def _request(opened: Opened, generator: Decoder, first: int, last: int) -> tuple
     start = None
     if opened.start is not None:
         start = starting_points(opened.start, first, last, manifest.widths[0])
-    options = Options(mask=seen, noise=manifest.noise, seed=manifest.seed, start=start)
+    options = Options(
+        mask=seen,
+        noise=manifest.noise,
+        seed=manifest.seed,
+        start=start,
+        prior=prior_of(manifest.prior),
+        prior_weight=manifest.prior_weight,
+    )
     rounding = rounding_of(arrived, precision_of(opened.observations, manifest.precision))
     return checked(generator, rows, opened.job.method, options, rounding)
 

@@ -57,6 +57,7 @@ def moved(
         before,
         latent=np.where(which[:, None], latent, before.latent),
         undetermined=np.where(which, BY_RANK, before.undetermined),
+        minima=False,
     )
 
 

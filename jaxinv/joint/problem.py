@@ -23,7 +23,9 @@ class Problem:
     where a single run does, since rounding or the stated noise leaves as much. blank: (n,) the
     image of the code 0 (`blank_image`). rounding: (B, n) deviation of each entry from what G made,
     were rounding all there is. row_ids: (B,) names by which rows draw their starting points. start:
-    the caller's own, NaN where one is left out.
+    the caller's own, NaN where one is left out. penalised: whether the last k entries are a
+    prior's, so that a misfit of all entries is never noise alone. cell: half the width of the cell
+    that an entry is known up to: inside it there is no misfit.
     """
 
     generator: Decoder
@@ -38,6 +40,8 @@ class Problem:
     seed: int
     row_ids: Int[np.ndarray, " B"]
     start: Float[np.ndarray, "B s k"] | None = None
+    penalised: bool = False
+    cell: float = 0.0
 
     @cached_property
     def size(self) -> Float[np.ndarray, " B"]:
@@ -46,7 +50,8 @@ class Problem:
 
     def misfit(self, image: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
         """G(z) - x of the observed entries, 0 for the others. image: G(z)."""
-        return np.where(self.weight > 0, image - self.observation, 0.0)
+        away = np.where(self.weight > 0, image - self.observation, 0.0)
+        return away - np.clip(away, -self.cell, self.cell) if self.cell else away
 
     def loss(self, image: Float[np.ndarray, "B n"]) -> Float[np.ndarray, " B"]:
         """||W (G(z) - x)||_2^2. image: G(z)."""

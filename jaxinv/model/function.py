@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxinv.model.decoder import Linearization, checked_latent
+from jaxinv.model.decoder import Decoder, Linearization, checked_latent
 from jaxinv.model.layer import Layer
 from jaxinv.model.traced import Traced, traced
 from jaxinv.model.walk import COLUMN_BYTES
@@ -68,7 +68,7 @@ class FunctionGenerator:
                 "a function whose output shape changes is no decoder"
             )
         self._set(tuple(arrays), _Programs(f, k, double.shape, single, double))
-        _check_values(self)
+        check_values(self, "f")
 
     def _set(self, arrays: tuple[Array, ...], programs: _Programs) -> None:
         object.__setattr__(self, "arrays", arrays)
@@ -219,32 +219,35 @@ def _checked_size(latent_size: Any) -> int:
     return k
 
 
-def _check_values(generator: FunctionGenerator) -> None:
-    """Raise ValueError where f or its derivative is of no use at z = 0 and three random latents."""
+def check_values(decoder: Decoder, name: str) -> None:
+    """Raise ValueError where a decoder or its derivative is of no use at 0 and at random latents.
+
+    name: of the caller's function in it.
+    """
     with jax.enable_x64(True):
-        draws = jax.random.normal(jax.random.key(0), (2, 4, generator.latent_size), jnp.float64)
+        draws = jax.random.normal(jax.random.key(0), (2, 4, decoder.latent_size), jnp.float64)
         z, direction = draws[0].at[0].set(0.0), draws[1]
         try:
-            value, pushed = jax.device_get(_pushed(generator, z, direction))
+            value, pushed = jax.device_get(_pushed(decoder, z, direction))
         except Exception as error:  # whatever the primitives of f raise
             raise ValueError(
-                f"f cannot be differentiated for a batch of latents: {_first_line(error)}; use "
-                "operations that JAX can push derivatives through, or give them a jax.custom_jvp"
+                f"{name} cannot be differentiated for a batch of latents: {_first_line(error)}; "
+                "use operations that JAX can push derivatives through, or give a jax.custom_jvp"
             ) from error
     if not jnp.isfinite(value).all(axis=1).any():
         raise ValueError(
-            "f is not finite at z = 0 nor at any of 3 random latents z ~ N(0, I); "
+            f"{name} is not finite at z = 0 nor at any of 3 random latents z ~ N(0, I); "
             "look for a logarithm, a root or a division of what may be zero or negative"
         )
     if not jnp.isfinite(pushed).all(axis=1).any():
         raise ValueError(
-            "the derivative of f is not finite at z = 0 nor at any of 3 random latents; "
+            f"the derivative of {name} is not finite at z = 0 nor at any of 3 random latents; "
             "look for a root or a norm at zero behind a jnp.where"
         )
     if not pushed.any():
         raise ValueError(
-            "the derivative of f is zero everywhere that was looked at (z = 0 and 3 random "
-            "latents), so no method can follow it; f may round, compare, or not use its latent"
+            f"the derivative of {name} is zero everywhere that was looked at (z = 0 and 3 random "
+            "latents), so no method can follow it; it may round, compare, or not use what it gets"
         )
 
 
@@ -263,5 +266,5 @@ def _columns(generator: FunctionGenerator, z: Array) -> Array:
 
 
 @jax.jit
-def _pushed(generator: FunctionGenerator, z: Array, direction: Array) -> tuple[Array, Array]:
-    return jax.jvp(generator.value, (z,), (direction,))
+def _pushed(decoder: Decoder, z: Array, direction: Array) -> tuple[Array, Array]:
+    return jax.jvp(decoder.value, (z,), (direction,))

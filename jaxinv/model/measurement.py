@@ -23,6 +23,8 @@ from jaxinv.model.generator import Generator
 from jaxinv.model.given import real_array
 from jaxinv.model.layer import Layer
 from jaxinv.model.linear.dense import Dense
+from jaxinv.model.linear.map import LinearMap
+from jaxinv.model.linear.selection import Selection
 
 SEED = 20_190_617
 ADJOINT_TOLERANCE = 1e-6  # relative: float32 operators pass, a wrong adjoint does not
@@ -61,7 +63,7 @@ class Measured:
     """z -> A G(z) for a decoder G of which no layers are known."""
 
     decoder: Decoder
-    matrix: Dense
+    matrix: LinearMap
 
     layers: ClassVar[tuple[Layer, ...]] = ()
     is_dense: ClassVar[bool] = False
@@ -101,9 +103,23 @@ def measured(decoder: Decoder, matrix: Float[np.ndarray, "m n"]) -> Decoder:
             weight, bias = (matrix @ np.asarray(part) for part in (last.weight, last.bias))
             merged = Layer(Dense(jnp.asarray(weight)), jnp.asarray(bias), last.activation)
             return Generator((*head, merged))
+        return measured_through(decoder, Dense(jnp.asarray(matrix)))
+
+
+def measured_through(decoder: Decoder, linear: LinearMap) -> Decoder:
+    """The decoder z -> A G(z), with A kept as the map that it is: another layer of a chain.
+
+    A selection of entries is one of the last layer's rows, whatever its activation.
+    """
+    with jax.enable_x64(True):
+        if not decoder.layers:
+            return Measured(decoder, linear)
+        *head, last = decoder.layers
+        if isinstance(linear, Selection) and last.is_dense:
+            weight, bias = last.weight[linear.index], last.bias[linear.index]
+            return Generator((*head, Layer(Dense(weight), bias, last.activation)))
         identity = Activation.parse("identity")
-        behind = Layer(Dense(jnp.asarray(matrix)), jnp.zeros(len(matrix)), identity)
-        return Generator((*decoder.layers, behind))
+        return Generator((*decoder.layers, Layer(linear, jnp.zeros(linear.width), identity)))
 
 
 def _chooses_entries(matrix: np.ndarray, activation: Activation) -> bool:

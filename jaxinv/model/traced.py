@@ -20,6 +20,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+_SINGLE = {"float64": jnp.float32, "complex128": jnp.complex64}
+
 
 @dataclass(frozen=True, eq=False)
 class Traced:
@@ -44,9 +46,16 @@ class Traced:
 
 
 def traced(
-    f: Callable[[Any], Any], latent_size: int, dtype: DTypeLike, arrays: list[Array]
+    f: Callable[[Any], Any],
+    size: int,
+    dtype: DTypeLike,
+    arrays: list[Array],
+    name: str = "f",
+    argument: str = "latent",
 ) -> Traced:
-    """Read f at latents of one precision; what it captures is added to `arrays`, once each.
+    """Read f at vectors of one precision; what it captures is added to `arrays`, once each.
+
+    name, argument: what the caller calls the function, and what it takes, in sentences.
 
     Raises ValueError where f raises, or does not return one array of real floating-point numbers.
     """
@@ -57,21 +66,22 @@ def traced(
         warnings.filterwarnings("ignore", "Explicitly requested dtype", UserWarning)
         try:
             program, output = jax.make_jaxpr(f, return_shape=True)(
-                jax.ShapeDtypeStruct((latent_size,), dtype)
+                jax.ShapeDtypeStruct((size,), dtype)
             )
         except Exception as error:  # f is the caller's: it may raise anything
-            raise ValueError(_refusal(error, latent_size)) from error
+            raise ValueError(_refusal(error, size, name, argument)) from error
     if not isinstance(output, jax.ShapeDtypeStruct):
         raise ValueError(
-            f"f returns a {type(output).__name__}; expected one array: stack or concatenate parts"
+            f"{name} returns a {type(output).__name__}; expected one array: stack or concatenate "
+            "parts"
         )
     if not jnp.issubdtype(output.dtype, jnp.floating):
         raise ValueError(
-            f"f returns {output.dtype} entries; expected real floating-point numbers, which have "
-            "a derivative (of complex ones, stack the real and imaginary parts)"
+            f"{name} returns {output.dtype} entries; expected real floating-point numbers, which "
+            "have a derivative (of complex ones, stack the real and imaginary parts)"
         )
     if 0 in output.shape:
-        raise ValueError(f"f returns an empty array, of shape {output.shape}")
+        raise ValueError(f"{name} returns an empty array, of shape {output.shape}")
     with jax.enable_x64(True):
         captured = tuple(_place(array, arrays) for array in program.consts)
     return Traced(program.jaxpr, captured, dtype, tuple(output.shape))
@@ -93,12 +103,12 @@ def _place(captured: Any, arrays: list[Array]) -> int:
 
 def _at_most(array: Array, dtype: DTypeLike) -> Array:
     """Without x64, a program takes float64 arrays for float32."""
-    return array.astype(jnp.float32) if array.dtype == jnp.float64 != dtype else array
+    if dtype == jnp.float64:
+        return array
+    return array.astype(_SINGLE.get(array.dtype.name, array.dtype))
 
 
-def _refusal(error: Exception, latent_size: int) -> str:
+def _refusal(error: Exception, size: int, name: str, argument: str) -> str:
     said = next(iter(str(error).strip().splitlines()), "")
-    advice = "expected a JAX function of one latent, written with jax.numpy and without branches"
-    return (
-        f"f raises {type(error).__name__} on an array of shape ({latent_size},): {said}; {advice}"
-    )
+    advice = f"expected a JAX function of one {argument}, written with jax.numpy, without branches"
+    return f"{name} raises {type(error).__name__} on an array of shape ({size},): {said}; {advice}"

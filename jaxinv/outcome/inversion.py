@@ -55,6 +55,8 @@ class LayerReport:
         "allowed_error",
         "layers",
         "search",
+        "objective",
+        "prior_pull",
     ],
     meta_fields=[],
 )
@@ -70,7 +72,9 @@ class Inversion:
     one, true where G is about linear between the two;
     infinite where the latent is not determined. layers: one `LayerReport` a layer, first
     layer first; empty for methods that treat all layers at once. search: what "auto" and "lm" did
-    for each row; None for other methods.
+    for each row; None for other methods. objective: (B,) what was minimised where there is a prior,
+    the misfit's part and the prior's together, as `GaussianPrior` states it; prior_pull: (B,) the
+    prior's part alone. Both are None without a prior.
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
     >>> x = np.array(g(np.ones((3, 2))))
@@ -87,6 +91,8 @@ class Inversion:
     allowed_error: Float[Array, "*batch"]
     layers: tuple[LayerReport, ...] = ()
     search: SearchReport | None = None
+    objective: Float[Array, "*batch"] | None = None
+    prior_pull: Float[Array, "*batch"] | None = None
 
     @property
     def ok(self) -> Bool[Array, "*batch"]:

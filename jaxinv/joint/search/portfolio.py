@@ -132,7 +132,7 @@ def _looked_at(
     """What a misfit would be called noise for, with a look at whether it can be."""
     search = _sharpened(problem, search)
     asked = search.facts.live & ~search.reproduced & np.isfinite(search.minima.loss)
-    if not asked.any():
+    if problem.penalised or not asked.any():
         return search
     found = structured(problem, search.minima.latent, images())
     return replace(search, structured=asked & found)

@@ -1,0 +1,1 @@
+"""Noise models: the likelihood of an observation, entry by entry."""
