@@ -73,7 +73,9 @@ def _step(
     misfit = (weight * (value - problem.observation[row]))[seen]
     if not (np.isfinite(jacobian).all() and np.isfinite(misfit).all()):
         return np.zeros_like(latent)
-    pressed = np.asarray(problem.box.pressed(on_device(latent), on_device(misfit @ jacobian)))
+    low, high = (np.asarray(side) for side in problem.box)
+    gradient = misfit @ jacobian
+    pressed = (latent <= low) & (gradient > 0) | (latent >= high) & (gradient < 0)
     norms = np.linalg.norm(jacobian, axis=0)
     unit = np.where(pressed | (norms == 0), 0.0, 1.0 / np.where(norms > 0, norms, 1.0))
     delta = np.linalg.lstsq(jacobian * unit, -misfit, rcond=None)[0]

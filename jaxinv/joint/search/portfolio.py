@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 from jaxinv.joint.descent.gauss_newton import gauss_newton
 from jaxinv.joint.descent.lanes import Engine
 from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
+from jaxinv.joint.descent.linearization import has_relu
 from jaxinv.joint.descent.orthogonal_step import orthogonal_steps
 from jaxinv.joint.problem import Problem, blank_image, engine_of
 from jaxinv.joint.search import unrolled
@@ -195,7 +196,10 @@ def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
     bounds = noise_losses(found.noise, x.shape[1] - problem.generator.latent_size)
     low, high = (square * bound[rows] for bound in bounds)
     search = with_noise(search, rows, low, high)
-    search = with_peeled(search, np.isin(np.arange(len(x)), rows), len(problem.generator.layers))
+    # Without ReLUs, whose active rows are told apart in another way, peeling would find the same.
+    final, depth = not has_relu(problem.generator), len(problem.generator.layers)
+    if final:
+        search = with_peeled(search, np.isin(np.arange(len(x)), rows), depth)
     # What fits worse than no code at all is no start: the layers have amplified too much noise.
     fitted = problem.loss(np.asarray(problem.generator(found.latent)))[rows] < (
         search.facts.size[rows] ** 2
@@ -212,13 +216,13 @@ def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
     runs = Runs(ends.latent[good], loss[good], np.zeros(good.sum(), np.int64), ends.converged[good])
     search = kept(search, starts, runs, Start.LAYERWISE)
     # Too ill-conditioned for steps in single precision, or too far off for steps without damping.
-    carried = np.flatnonzero(~good)
-    if carried.size:
-        better = (inside & fits)[carried, None]
-        points = np.where(better, ends.latent[carried], found.latent[rows[carried]])
-        starts = Starts(rows[carried], points, np.zeros(carried.size))
+    near = inside & fits
+    carried = ~good & (near | final)
+    if carried.any():
+        points = np.where(near[:, None], ends.latent, found.latent[rows])[carried]
+        starts = Starts(rows[carried], points, np.zeros(carried.sum()))
         search = learnt(search, starts, engine, Start.LAYERWISE)
-    return search
+    return with_peeled(search, np.isin(np.arange(len(x)), rows[good | carried]), depth)
 
 
 def _from_peeling(
@@ -227,7 +231,7 @@ def _from_peeling(
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
     data = problem.observation, problem.weight
     told = np.asarray(plausible(problem.generator.layers[-1], *(on_device(d) for d in data)))
-    # What has been unrolled is peeled already, and determined by every layer.
+    # What was begun at by unrolling is peeled already, and determined by every layer.
     told = told & search.open & (search.tally.peeled == 0)
     if not told.any():
         return
