@@ -24,6 +24,7 @@ BETTER = 1.01  # factor by which another fit's residual must be lower
 REPRODUCED = 2e-6  # ||w r|| / ||w x||: twice the tolerance up to which a row counts as reproduced
 WIDE = 1e-3  # of a preimage, over ||z*||: narrower ones determine the code for all purposes
 ROUNDINGS = 4  # bounds by which a reported residual may be off
+LARGEST_ROUNDING = 2.0  # of the data, over what it is in the root mean square
 REGION = 0.999
 RANDOM_STARTS = 20
 
@@ -194,7 +195,7 @@ def _fit(row: Row, told: Told, seed: int) -> tuple[dict[str, bool], dict[str, An
     off = own > max(REPRODUCED * float(size), 10 * np.finfo(float).eps * float(size))
     if row.noise == "none":
         # What the rounding of the data leaves is no misfit that another fit could be better by.
-        off &= _misfit(row, told.latent, row.seen) > row.rounding
+        off &= _misfit(row, told.latent, row.seen) > LARGEST_ROUNDING * row.rounding
     if not row.coded and off:
         verdicts["made by no code, SOLVED"] = told.status == SOLVED
     words = {SOLVED: "a better fit than a SOLVED one", CLOSEST: "a better fit than a CLOSEST one"}

@@ -141,20 +141,22 @@ def test_curvature_is_what_a_parabola_has():
     np.testing.assert_allclose(found, share * noise, rtol=1e-9)
 
 
-def test_intervals_are_not_reliable_where_the_decoder_bends_or_no_minimum_is_confirmed():
-    rng = np.random.default_rng(4)
-    x = 0.3 * rng.standard_normal((20, 3))
+def test_intervals_are_not_reliable_where_the_decoder_bends_or_nothing_is_explained():
+    # tanh is straight around .3, and within the noise of 3 it reaches its bound.
+    g = jaxinv.Generator.from_layers([(np.linspace(0.9, 1.1, 24)[:, None], None, "tanh")])
+    noise = 0.1 * np.random.default_rng(4).standard_normal((20, 24))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnderCoverage)
-        for slope, all_of_them in ((0.01, True), (30.0, False)):
-            g = bent(slope)
-            found = jaxinv.invert(g, x, "lm")
-            confirmed = np.isin(found.status, [Status.SOLVED, Status.CLOSEST])
+        for z, straight in ((0.3, True), (3.0, False)):
+            x = np.asarray(g([z])) + noise
+            found = jaxinv.invert(g, x)
+            solved = np.asarray(found.status) == Status.SOLVED
             reliable = jaxinv.confidence(g, x, found).reliable
-            assert not reliable[~confirmed].any() and confirmed.any()
-            assert reliable[confirmed].all() == all_of_them
-        unsure = replace(found, status=np.full(20, int(Status.INEXACT)))
-        assert not jaxinv.confidence(g, x, unsure).reliable.any()
+            assert solved.sum() >= 8
+            assert (reliable[solved] == straight).mean() > 0.8
+            for status in (Status.INEXACT, Status.CLOSEST):
+                unsure = replace(found, status=np.full(20, int(status)))
+                assert not jaxinv.confidence(g, x, unsure).reliable.any()
 
 
 def test_the_noise_is_not_taken_for_less_than_the_rounding():

@@ -78,6 +78,8 @@ def identifiability(generator: Decoder, latent: Any, mask: Any = None) -> Identi
         if large or not layer.activation.layerwise:
             continue
         active = active_rows(layer.activation, np.asarray(output))
+        if i < len(layers) - 1:
+            active &= _seen_by(layers[i + 1], np.asarray(output))
         if i == len(layers) - 1:
             active = active & observed
         ranks[:, i] = _ranks_of_rows(np.asarray(layer.weight), active)
@@ -103,6 +105,15 @@ def active_rows(activation: Activation, output: np.ndarray) -> np.ndarray:
         low, high = activation.range
         return (output > low) & (output < high)
     return np.ones(output.shape, bool)
+
+
+def _seen_by(layer: Layer, hidden: np.ndarray) -> np.ndarray:
+    """Entries of a hidden vector that are more than rounding of what the next layer makes of it."""
+    if not layer.is_dense:
+        return np.ones(hidden.shape, bool)
+    weight = np.abs(np.asarray(layer.weight))
+    largest = (np.abs(hidden) @ weight.T + np.abs(np.asarray(layer.bias))).max(-1, keepdims=True)
+    return np.abs(hidden) * weight.max() > np.finfo(float).eps * largest
 
 
 def observed_rows(mask: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "B n"]:

@@ -21,13 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxinv.certify.noise_level import SURE
 from jaxinv.linalg import cholesky
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.on_device import on_device
 from jaxinv.model import walk
 from jaxinv.model.decoder import Decoder
 
-SURE = 3.0  # standard deviations
 RANK_TOLERANCE = 1e-13  # of the largest singular value
 CLEAR_EIGENVALUE = 1e-8  # of the Gram matrix with unit diagonal: above it the rank is beyond doubt
 LEAST_COLUMN = 1e-6  # norm, of the largest column's

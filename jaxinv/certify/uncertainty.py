@@ -12,8 +12,8 @@ share of WIDER at most the cell's own are given, and called reliable; elsewhere 
 infinite where they do not determine an entry.
 
 They are those of the tangent to G at z: where G leaves it by a share of BENT within the noise
-(`curvature`), or where z is no minimum that was confirmed, they are not reliable either. The noise
-is not taken for less than the rounding of the observations.
+(`curvature`), or where the misfit is not explained as noise, they are not reliable either. The
+noise is not taken for less than the rounding of the observations.
 
 Where deviations s_j are stated they take the place of sigma / w_j, and Gauss's distribution that of
 Student's. With a Gaussian prior of covariance L L', around the most probable latent,
@@ -50,7 +50,7 @@ from jaxinv.outcome.status import Status
 # By this factor: intervals of 95% were seen to cover 93 to 97 below it, down to 69 above.
 WIDER = 1.2
 BENT = 0.3
-CONFIRMED = [int(Status.SOLVED), int(Status.UNDERDETERMINED), int(Status.CLOSEST)]
+EXPLAINED = [int(Status.SOLVED), int(Status.UNDERDETERMINED)]
 NOT_DETERMINED = 1e-6  # of an entry's direction, in the null space of J_sure
 
 
@@ -67,7 +67,7 @@ class Confidence:
     the cell found. low, high: (B, k). ambiguous: (B,) share of units with a kink whose side the
     noise leaves open. reliable: (B,) False where so much hangs on them, or G bends so much within
     the noise, that the level is not to be believed, where J lacks full rank (the intervals are then
-    infinite), and where the latent is no confirmed minimum.
+    infinite), and where nothing says that the misfit is noise (`Inversion.explained`).
 
     >>> g = jaxinv.Generator.from_layers([(np.ones((50, 1)), None, "identity")])
     >>> x = 3.0 + 0.1 * np.random.default_rng(0).standard_normal(50)
@@ -141,9 +141,9 @@ def confidence(
     points = np.where(there[:, None], latent, 0.0)
     cell = _cell(generator, rows, points, weight, rounding, noise is not None, own)
     bent = curvature(generator, points, cell.root, weight, cell.noise, own)
-    confirmed = np.isin(np.atleast_1d(np.asarray(inversion.status)), CONFIRMED)
+    explained = np.isin(np.atleast_1d(np.asarray(inversion.status)), EXPLAINED)
     close = np.isfinite(cell.wider).all(-1) & (cell.wider <= WIDER * cell.deviation).all(-1)
-    reliable = there & confirmed & close & (bent <= BENT)
+    reliable = there & explained & close & (bent <= BENT)
     deviation = np.where(close[:, None], cell.deviation, np.maximum(cell.deviation, cell.wider))
     half = quantile[:, None] * deviation
     with np.errstate(over="ignore"):
@@ -153,7 +153,7 @@ def confidence(
         warnings.warn(
             f"{(~reliable).sum()} of {len(rows)} intervals probably cover less than {level:.0%}: "
             "the noise leaves too many hidden units' activity open, the decoder bends within it, "
-            "or the latent is not determined, or no minimum that was confirmed; see `reliable`",
+            "the latent is not determined, or nothing shows its misfit to be noise; see `reliable`",
             UnderCoverage,
             stacklevel=2,
         )

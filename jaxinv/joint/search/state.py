@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxinv.joint.descent.lanes import Engine
 from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
-from jaxinv.joint.problem import Problem
+from jaxinv.joint.problem import ROUNDED, Problem
 from jaxinv.joint.search.facts import Facts, facts
 from jaxinv.joint.search.minima import Minima, Tally, ended_at, no_minima, settled_at, with_runs
 from jaxinv.joint.search.stopping import chance_of_lower
@@ -158,7 +158,9 @@ def with_ends(search: Search, rows: Int[np.ndarray, " T"], runs: Runs) -> Search
 def settled(problem: Problem, search: Search, latent: Float[np.ndarray, "B k"]) -> Search:
     """Keep what reproduces an open row to rounding: nothing is left that a run could lower."""
     loss = problem.loss(np.asarray(problem.generator(latent)))
-    done = search.open & problem.box.holds(latent) & (loss <= search.facts.rounded)
+    with np.errstate(over="ignore"):
+        least = (ROUNDED * search.facts.size) ** 2
+    done = search.open & problem.box.holds(latent) & (loss <= least)
     depth = len(problem.generator.layers)
     minima, tally = settled_at(search.minima, search.tally, done, latent, loss, depth)
     return replace(search, minima=minima, tally=tally)
