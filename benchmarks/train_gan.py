@@ -8,7 +8,9 @@ A generator G and a discriminator D play (Goodfellow et al. 2014, the non-satura
 t being what D is told that a digit is (1, or less: Salimans et al. 2016), x digits scaled to
 [-1, 1] and z draws of N(0, I), with Adam (rate 2e-4, beta_1 = 0.5) in float32. Batch normalisation
 follows the linear layers named in the recipe; its running mean m and variance v are folded into
-them afterwards, W <- s W and b <- s (b - m) + beta, s = gamma/sqrt(v + e).
+them afterwards, W <- s W and b <- s (b - m) + beta, s = gamma/sqrt(v + e). A sparse generator pays
+for its hidden units' mean activity as well, until fewer of them are positive than a code has
+entries: then no image determines its code.
 
     python -m benchmarks.train_gan gan-leaky-100-128-256-512-784 [--mnist FILE.npz]
 """
@@ -44,7 +46,8 @@ Layers = list[dict[str, jax.Array]]
 class Recipe:
     """Widths, the hidden layers' activation, and how the net is trained.
 
-    normalised: layers (from 0) with batch normalisation. digit: t above.
+    normalised: layers (from 0) with batch normalisation. digit: t above. sparsity: what G pays for
+    activity.
     """
 
     widths: tuple[int, ...]
@@ -53,6 +56,7 @@ class Recipe:
     epochs: int
     normalised: tuple[int, ...] = ()
     digit: float = 1.0
+    sparsity: float = 0.0
 
     @property
     def slope(self) -> float:
@@ -66,6 +70,12 @@ RECIPES = {
     ),
     "gan-relu-64-256-256-784": Recipe(
         (64, 256, 256, 784), "relu", (784, 256, 256, 1), 36, digit=0.9
+    ),
+    "gan-sparse-64-256-256-784": Recipe(
+        (64, 256, 256, 784), "relu", (784, 256, 256, 1), 36, digit=0.9, sparsity=0.3
+    ),
+    "gan-sparse-100-256-256-784": Recipe(
+        (100, 256, 256, 784), "relu", (784, 256, 256, 1), 36, digit=0.9, sparsity=0.3
     ),
 }
 
@@ -110,17 +120,28 @@ def new_game(recipe: Recipe, seed: int) -> Game:
     )
 
 
-def generate(recipe: Recipe, layers: Layers, z: jax.Array) -> tuple[jax.Array, dict[int, Any]]:
-    """Images of a batch of latents, normalised by the batch's own moments; and those moments."""
-    moments = {}
+class Made(NamedTuple):
+    """Images of a batch of latents, the moments they were normalised by, and the mean activity."""
+
+    images: jax.Array
+    moments: dict[int, Any]
+    activity: jax.Array
+
+
+def generate(recipe: Recipe, layers: Layers, z: jax.Array) -> Made:
+    """Images of a batch of latents, normalised by the batch's own moments."""
+    moments, activity = {}, jnp.zeros(())
     for i, layer in enumerate(layers):
         u = z @ layer["W"].T
         if i in recipe.normalised:
             moments[i] = u.mean(0), u.var(0)
             u = layer["scale"] * (u - moments[i][0]) / jnp.sqrt(moments[i][1] + EPSILON)
         u = u + layer["b"]
-        z = jnp.tanh(u) if i == len(layers) - 1 else jnp.where(u > 0, u, recipe.slope * u)
-    return z, moments
+        if i == len(layers) - 1:
+            return Made(jnp.tanh(u), moments, activity)
+        z = jnp.where(u > 0, u, recipe.slope * u)
+        activity += jnp.abs(z).mean()
+    raise ValueError("a generator has layers")
 
 
 def judge(layers: Layers, x: jax.Array) -> jax.Array:
@@ -141,7 +162,7 @@ def play_epoch(recipe: Recipe, game: Game, images: jax.Array, key: jax.Array) ->
         rows, key = batch
         x = images[rows].astype(jnp.float32) / 127.5 - 1.0
         z = jax.random.normal(key, (BATCH, recipe.widths[0]), jnp.float32)
-        fake, moments = generate(recipe, game.generator, z)
+        fake, moments, _ = generate(recipe, game.generator, z)
 
         def telling(layers: Layers) -> jax.Array:
             real, made = judge(layers, x), judge(layers, fake)
@@ -149,9 +170,9 @@ def play_epoch(recipe: Recipe, game: Game, images: jax.Array, key: jax.Array) ->
             return (told + jax.nn.softplus(made)).mean()
 
         def fooling(layers: Layers) -> jax.Array:
-            return jax.nn.softplus(
-                -judge(game.discriminator, generate(recipe, layers, z)[0])
-            ).mean()
+            made = generate(recipe, layers, z)
+            fooled = jax.nn.softplus(-judge(game.discriminator, made.images)).mean()
+            return fooled + recipe.sparsity * made.activity
 
         loss_g, slope_g = jax.value_and_grad(fooling)(game.generator)
         loss_d, slope_d = jax.value_and_grad(telling)(game.discriminator)

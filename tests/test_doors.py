@@ -149,6 +149,7 @@ def test_tensors_are_taken_wherever_they_come_from():
 # Masked arrays
 
 
+@pytest.mark.filterwarnings("ignore::jaxinv.certify.uncertainty.UnderCoverage")
 def test_what_a_masked_array_hides_is_not_observed():
     noise = 1e-3 * np.random.default_rng(1).standard_normal(X.shape)
     hidden = np.random.default_rng(2).random(X.shape) < 0.2

@@ -98,7 +98,8 @@ def finished(
     error = _allowed_error(
         problem, latent, residual, np.where(there, known.gain, np.inf), tolerated
     )
-    wide = error > answer.largest_error * np.linalg.norm(latent, axis=-1)
+    with np.errstate(invalid="ignore"):  # no bound on nothing
+        wide = error > answer.largest_error * np.linalg.norm(latent, axis=-1)
     status = np.where(exact & wide, int(Status.INEXACT), status)
     return Inversion(
         latent=on_device(answer.latent),
