@@ -31,7 +31,7 @@ def layered_gain(
         fixed = active_rows(layer.activation, value[None])[0]
         if number == len(layers) - 1:
             fixed &= observed
-        slope = np.asarray(layer.activation.derivative(u))
+        slope = layer.activation.derivative_on_host(u)
         gain *= pseudo_inverse_norm((slope[:, None] * weight)[fixed])
         if not np.isfinite(gain):
             return np.inf

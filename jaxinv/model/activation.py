@@ -171,7 +171,11 @@ class Activation:
         return jnp.where(u > 0, 1.0, self.slope)
 
     def derivative_on_host(self, u: np.ndarray) -> np.ndarray:
-        """phi'(u) in NumPy, of an activation with a kink: JAX compiles a program for each shape."""
+        """phi'(u) in NumPy, of an activation with a kink: JAX compiles a program for each shape.
+
+        >>> jaxinv.Activation.parse("leaky_relu:0.1").derivative_on_host(np.array([-1.0, 2.0]))
+        array([0.1, 1. ])
+        """
         if self.squashing or self.kind in SMOOTH:
             return np.asarray(self.derivative(jnp.asarray(u)))
         return np.where(u > 0, 1.0, self.slope)
