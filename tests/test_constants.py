@@ -80,11 +80,11 @@ def test_a_wrong_solver_costs_tightness_not_truth(
         marginals = SimpleNamespace(marginals=rng.standard_normal(4))
         return SimpleNamespace(status=0, x=0.01 * rng.random(len(cost)), eqlin=marginals)
 
-    monkeypatch.setattr(constants, "linprog", liar)
+    monkeypatch.setattr("scipy.optimize.linprog", liar)
     lied = lower_bound(w, norm, "thorough")
     assert lied.value <= truth * (1 + 1e-9)
     assert not lied.exact
-    monkeypatch.setattr(constants, "linprog", lambda cost, **_: SimpleNamespace(status=4))
+    monkeypatch.setattr("scipy.optimize.linprog", lambda cost, **_: SimpleNamespace(status=4))
     refused = lower_bound(w, norm, "thorough")
     assert refused.value == pytest.approx(lower_bound(w, norm, "fast").value)
 
