@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.linalg import hilbert, invhilbert
 
-from jaxinv.certify import constants, lower_bound, sampled_upper_estimate
+from jaxinv.certify import lower_bound, sampled_upper_estimate
 from jaxinv.certify.constants import ORDER, Norm
 
 NORMS: tuple[Norm, ...] = ("linf", "l1", "l2")
