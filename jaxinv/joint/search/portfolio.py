@@ -196,14 +196,14 @@ def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
     bounds = noise_losses(found.noise, x.shape[1] - problem.generator.latent_size)
     low, high = (square * bound[rows] for bound in bounds)
     search = with_noise(search, rows, low, high)
-    # Without ReLUs, whose active rows are told apart in another way, peeling would find the same.
-    final, depth = not has_relu(problem.generator), len(problem.generator.layers)
-    if final:
-        search = with_peeled(search, np.isin(np.arange(len(x)), rows), depth)
     # What fits worse than no code at all is no start: the layers have amplified too much noise.
+    # Without ReLUs, whose active rows are told apart in another way, peeling would find the same.
     fitted = problem.loss(np.asarray(problem.generator(found.latent)))[rows] < (
         search.facts.size[rows] ** 2
     )
+    depth = len(problem.generator.layers)
+    vain = np.isin(np.arange(len(x)), rows[~fitted]) & (not has_relu(problem.generator))
+    search = with_peeled(search, vain, depth)
     rows, low, high, square = (part[fitted] for part in (rows, low, high, square))
     if not rows.size:
         return search
@@ -215,13 +215,11 @@ def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
     starts = Starts(rows[good], found.latent[rows[good]], np.zeros(good.sum()))
     runs = Runs(ends.latent[good], loss[good], np.zeros(good.sum(), np.int64), ends.converged[good])
     search = kept(search, starts, runs, Start.LAYERWISE)
-    # Too ill-conditioned for steps in single precision, or too far off for steps without damping.
-    near = inside & fits
-    carried = ~good & (near | final)
+    # Too ill-conditioned for steps in single precision, and as good a start as there can be.
+    carried = inside & fits & ~good
     if carried.any():
-        points = np.where(near[:, None], ends.latent, found.latent[rows])[carried]
-        starts = Starts(rows[carried], points, np.zeros(carried.sum()))
-        search = learnt(search, starts, engine, Start.LAYERWISE)
+        points = Starts(rows[carried], ends.latent[carried], np.zeros(carried.sum()))
+        search = learnt(search, points, engine, Start.LAYERWISE)
     return with_peeled(search, np.isin(np.arange(len(x)), rows[good | carried]), depth)
 
 
@@ -231,7 +229,7 @@ def _from_peeling(
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
     data = problem.observation, problem.weight
     told = np.asarray(plausible(problem.generator.layers[-1], *(on_device(d) for d in data)))
-    # What was begun at by unrolling is peeled already, and determined by every layer.
+    # What unrolling began at, or found to be in vain, is peeled already.
     told = told & search.open & (search.tally.peeled == 0)
     if not told.any():
         return
