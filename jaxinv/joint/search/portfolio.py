@@ -19,7 +19,6 @@ from jaxtyping import Array, Bool, Float
 from jaxinv.joint.descent.gauss_newton import gauss_newton
 from jaxinv.joint.descent.lanes import Engine
 from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
-from jaxinv.joint.descent.linearization import has_relu
 from jaxinv.joint.descent.orthogonal_step import orthogonal_steps
 from jaxinv.joint.problem import Problem, blank_image, engine_of
 from jaxinv.joint.search import unrolled
@@ -197,13 +196,8 @@ def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
     low, high = (square * bound[rows] for bound in bounds)
     search = with_noise(search, rows, low, high)
     # What fits worse than no code at all is no start: the layers have amplified too much noise.
-    # Without ReLUs, whose active rows are told apart in another way, peeling would find the same.
-    fitted = problem.loss(np.asarray(problem.generator(found.latent)))[rows] < (
-        search.facts.size[rows] ** 2
-    )
-    depth = len(problem.generator.layers)
-    vain = np.isin(np.arange(len(x)), rows[~fitted]) & (not has_relu(problem.generator))
-    search = with_peeled(search, vain, depth)
+    loss = problem.loss(np.asarray(problem.generator(found.latent)))
+    fitted = loss[rows] < search.facts.size[rows] ** 2
     rows, low, high, square = (part[fitted] for part in (rows, low, high, square))
     if not rows.size:
         return search
@@ -220,7 +214,8 @@ def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
     if carried.any():
         points = Starts(rows[carried], ends.latent[carried], np.zeros(carried.sum()))
         search = learnt(search, points, engine, Start.LAYERWISE)
-    return with_peeled(search, np.isin(np.arange(len(x)), rows[good | carried]), depth)
+    begun = np.isin(np.arange(len(x)), rows[good | carried])
+    return with_peeled(search, begun, len(problem.generator.layers))
 
 
 def _from_peeling(
@@ -229,7 +224,7 @@ def _from_peeling(
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
     data = problem.observation, problem.weight
     told = np.asarray(plausible(problem.generator.layers[-1], *(on_device(d) for d in data)))
-    # What unrolling began at, or found to be in vain, is peeled already.
+    # What unrolling began at is peeled already.
     told = told & search.open & (search.tally.peeled == 0)
     if not told.any():
         return
