@@ -12,7 +12,7 @@ import pytest
 import scipy.optimize
 
 import jaxinv
-from jaxinv.joint.descent.gradient_descent import _NAMED, _best_run, gradient_descent
+from jaxinv.joint.descent.gradient_descent import _best_run, _optimizer, gradient_descent
 from jaxinv.joint.search.starts import starting_points
 from jaxinv.model.generator import Generator
 from jaxinv.outcome.inversion import Inversion
@@ -276,7 +276,9 @@ def test_a_second_batch_of_the_same_shape_is_not_compiled_again() -> None:
 
 
 def test_settings() -> None:
-    assert set(_NAMED) == set(GRADIENT_OPTIMIZERS)
+    for name in GRADIENT_OPTIMIZERS:
+        momentum = 0.9 if name == "nesterov" else 0.0
+        assert callable(_optimizer(GradientDescent(optimizer=name, momentum=momentum)).update)
     assert METHODS["gd"] is GradientDescent and resolve("gd") == GradientDescent.paper("random")
     mnist = GradientDescent.paper("mnist")
     assert (mnist.learning_rate, mnist.steps, mnist.gradient_tolerance) == (1e-3, 10_000, 1e-9)
