@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxinv.call.priors import PRIOR_METHODS
+from jaxinv.call.operators import JOINT
 from jaxinv.call.request import Data, Request
 from jaxinv.call.runners import runner
 from jaxinv.joint.answer import refined
@@ -62,7 +62,7 @@ def _found(request: Request, problem: Problem, penalty: Penalty | None) -> Provi
     if penalty is None:
         return _refined(request, problem, runner(method).run(problem, method, request))
     found = runner(method).run(penalised(problem, penalty), method, request)
-    assert isinstance(method, PRIOR_METHODS), "the door lets no other take a prior"
+    assert isinstance(method, JOINT), "the door lets no other take a prior"
     return judged(problem, penalty, found, method.start_scale)
 
 
@@ -101,7 +101,7 @@ def _other_starts(
     request: Request, problem: Problem, penalty: Penalty | None
 ) -> Float[np.ndarray, "B s k"]:
     """Random points whose images are near, for runs that least squares has not led."""
-    scale = request.method.start_scale if isinstance(request.method, PRIOR_METHODS) else 1.0
+    scale = request.method.start_scale if isinstance(request.method, JOINT) else 1.0
     wanted = slice(0, FURTHER_STARTS)
     if penalty is None:
         return nearest_candidates(problem, wanted, Auto.candidates, scale)

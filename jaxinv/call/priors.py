@@ -8,13 +8,12 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxinv.call.noise import is_level
+from jaxinv.call.operators import JOINT
 from jaxinv.joint.map_estimate import Penalty
 from jaxinv.joint.problem import Problem
 from jaxinv.model.likelihood.base import NoiseModel
 from jaxinv.model.prior import GaussianPrior
-from jaxinv.settings import Auto, GradientDescent, LevenbergMarquardt, Method
-
-PRIOR_METHODS = (Auto, LevenbergMarquardt, GradientDescent)
+from jaxinv.settings import Auto, Method
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def requested_prior(
         return None
     if not isinstance(prior, GaussianPrior | None):
         raise ValueError(f"prior is a {type(prior).__name__}; expected jaxinv.GaussianPrior")
-    if not isinstance(method, PRIOR_METHODS):
+    if not isinstance(method, JOINT):
         raise ValueError(
             f"{type(method).__name__} goes layer by layer and takes no prior of the latent, which "
             "stands behind all layers; use 'auto', 'lm' or 'gd'"

@@ -52,7 +52,7 @@ def robust_ending(problem: Problem, found: Provisional, norm: str) -> Provisiona
 def _residual(problem: Problem, latent: np.ndarray) -> Float[np.ndarray, "B n"]:
     """w (G(z) - x), at the whole batch's shape so that no row's bits depend on the others."""
     image = np.asarray(problem.generator(latent))
-    return problem.weight * np.where(problem.weight > 0, image - problem.observation, 0.0)
+    return problem.weight * problem.misfit(image)
 
 
 def _norm(residual: np.ndarray, norm: str) -> Float[np.ndarray, " B"]:
