@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from jaxinv.outcome.inversion import Inversion, LayerReport
     from jaxinv.outcome.search_report import Ending, SearchReport, Start
     from jaxinv.outcome.status import Status
+    from jaxinv.sampling.modes import Modes, modes
+    from jaxinv.sampling.posterior import Posterior, posterior
     from jaxinv.settings import (
         L1LP,
         Auto,
@@ -67,7 +69,9 @@ _HOME = {
     "LayerReport": "outcome.inversion",
     "LevenbergMarquardt": "settings",
     "LinfLP": "settings",
+    "Modes": "sampling.modes",
     "Poisson": "model.likelihood.counts",
+    "Posterior": "sampling.posterior",
     "RelaxedLP": "settings",
     "SearchReport": "outcome.search_report",
     "Start": "outcome.search_report",
@@ -79,7 +83,9 @@ _HOME = {
     "invert": "call.invert",
     "invert_stream": "call.invert",
     "load_generator": "formats",
+    "modes": "sampling.modes",
     "pixel_shuffle": "model.linear.resampling",
+    "posterior": "sampling.posterior",
     "rigorous_radius": "certify.rigorous",
     "save_generator": "formats",
     "shipped_generators": "formats",
@@ -108,7 +114,9 @@ __all__ = [
     "LayerReport",
     "LevenbergMarquardt",
     "LinfLP",
+    "Modes",
     "Poisson",
+    "Posterior",
     "RelaxedLP",
     "SearchReport",
     "Start",
@@ -120,7 +128,9 @@ __all__ = [
     "invert",
     "invert_stream",
     "load_generator",
+    "modes",
     "pixel_shuffle",
+    "posterior",
     "rigorous_radius",
     "save_generator",
     "shipped_generators",
