@@ -59,6 +59,7 @@ def told(batch: Batch) -> list[Told]:
             None if intervals is None else bool(intervals.reliable[i]),
             None if intervals is None else intervals.low[i],
             None if intervals is None else intervals.high[i],
+            None if intervals is None else float(intervals.noise[i]),
             (bool(ranks[0].unique[i]), bool(ranks[1].unique[i])),
             batch.method == "exact",
         )

@@ -23,6 +23,8 @@ ERROR = 1e-3  # ||z - z*|| / ||z*|| that is forgiven where a row reports no erro
 BETTER = 1.01  # factor by which another fit's residual must be lower
 REPRODUCED = 2e-6  # ||w r|| / ||w x||: twice the tolerance up to which a row counts as reproduced
 WIDE = 1e-3  # of a preimage, over ||z*||: narrower ones determine the code for all purposes
+ROUNDED = 1e-14  # of a latent's error, which is its own rounding
+HALF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "uint8": 0.5 / 255}
 ROUNDINGS = 4  # bounds by which a reported residual may be off
 LARGEST_ROUNDING = 2.0  # of the data, over what it is in the root mean square
 REGION = 0.999
@@ -32,7 +34,8 @@ RANDOM_STARTS = 20
 class Told(NamedTuple):
     """What jaxinv said of a row; None where it was not asked or said nothing.
 
-    unique: `identifiability` at the true code and at the one found. layerwise: by such a method.
+    noise: deviation of an entry of weight one that `confidence` goes by, rounding included. unique:
+    `identifiability` at the true code and at the one found. layerwise: by such a method.
     """
 
     latent: np.ndarray
@@ -43,12 +46,16 @@ class Told(NamedTuple):
     reliable: bool | None
     low: np.ndarray | None
     high: np.ndarray | None
+    noise: float | None
     unique: tuple[bool, bool]
     layerwise: bool = False
 
 
 class Row(NamedTuple):
-    """One problem as the oracle sees it. weight: 0 where not observed. coded: a code made it."""
+    """One problem as the oracle sees it. weight: 0 where not observed. coded: a code made it.
+
+    stored: 2-norm of half the distance between neighbouring numbers of the dtype, observed.
+    """
 
     layers: list[oracle.Affine]
     x: np.ndarray
@@ -59,6 +66,7 @@ class Row(NamedTuple):
     coded: bool
     noise: str
     problem: int
+    stored: float
 
 
 def row_of(batch: Batch, number: int) -> Row:
@@ -74,7 +82,9 @@ def row_of(batch: Batch, number: int) -> Row:
     rounded = np.linalg.norm((np.abs(x - batch.clean[number]) + forward)[seen])
     coded = noise not in CODELESS
     problem = batch.number * ROWS + number
-    return Row(layers, x, weight, seen, truth, float(rounded), coded, noise, problem)
+    half = HALF[batch.dtype] * (np.ones_like(x) if batch.dtype == "uint8" else np.abs(x))
+    stored = float(np.linalg.norm(half[seen]))
+    return Row(layers, x, weight, seen, truth, float(rounded), coded, noise, problem, stored)
 
 
 def judged(row: Row, told: Told, seed: int) -> tuple[dict[str, bool], dict[str, Any]]:
@@ -180,6 +190,7 @@ def _noiseless(row: Row, told: Told, _: int) -> tuple[dict[str, bool], dict[str,
         + np.finfo(float).eps * true.condition * size
     )
     allowed = ERROR * size if told.allowed_error is None else told.allowed_error
+    allowed = max(allowed, ROUNDED * size)
     figures |= {"expected error": expected / size, "allowed error": allowed / size}
     where = (
         "the data tell the code" if expected <= 0.1 * ERROR * size else "rounding hides the code"
@@ -193,9 +204,9 @@ def _fit(row: Row, told: Told, seed: int) -> tuple[dict[str, bool], dict[str, An
     verdicts: dict[str, bool] = {}
     own, size = (_misfit(row, told.latent, row.weight), np.linalg.norm(row.weight * row.x))
     off = own > max(REPRODUCED * float(size), 10 * np.finfo(float).eps * float(size))
-    if row.noise == "none":
-        # What the rounding of the data leaves is no misfit that another fit could be better by.
-        off &= _misfit(row, told.latent, row.seen) > LARGEST_ROUNDING * row.rounding
+    # What the rounding of the data leaves is no misfit that another fit could be better by.
+    rounding = row.rounding if row.noise == "none" else row.stored
+    off &= _misfit(row, told.latent, row.seen) > LARGEST_ROUNDING * rounding
     if not row.coded and off:
         verdicts["made by no code, SOLVED"] = told.status == SOLVED
     words = {SOLVED: "a better fit than a SOLVED one", CLOSEST: "a better fit than a CLOSEST one"}
@@ -215,7 +226,11 @@ def _fit(row: Row, told: Told, seed: int) -> tuple[dict[str, bool], dict[str, An
 
 
 def _intervals(row: Row, told: Told, _: int) -> tuple[dict[str, bool], dict[str, Any]]:
-    """Coverage, by one entry a row: trials are independent. The joint region, by our own J."""
+    """Coverage, by one entry a row: trials are independent. The joint region, by our own J.
+
+    Its size is that of the noise that was told, which is never below the rounding of the data, and
+    no smaller than the misfit says.
+    """
     if told.reliable is None or row.noise in ("none", *CODELESS):
         return {}, {}
     verdicts = {}
@@ -231,7 +246,15 @@ def _intervals(row: Row, told: Told, _: int) -> tuple[dict[str, bool], dict[str,
     verdicts["interval covers"] = bool(inside[entry])
     weighted = row.weight[:, None] * oracle.jacobian(row.layers, told.latent)
     moved = float(np.sum((weighted @ (row.truth - told.latent)) ** 2)) / k
-    variance = _misfit(row, told.latent, row.weight) ** 2 / (m - k)
+    variance = max(_misfit(row, told.latent, row.weight) ** 2 / (m - k), (told.noise or 0.0) ** 2)
     statistic = moved / variance if variance > 0 else np.inf
-    verdicts["outside its joint 99.9% region"] = bool(statistic > stats.f.ppf(REGION, k, m - k))
-    return verdicts, {"joint statistic": statistic, "entries covered": float(inside.mean())}
+    figures = {"joint statistic": statistic, "entries covered": float(inside.mean())}
+    outside = bool(statistic > stats.f.ppf(REGION, k, m - k))
+    # A minimum beside the true code, as low as the one told: the data do not choose between them.
+    own = _misfit(row, told.latent, row.weight)
+    there = oracle.best_fit(row.layers, row.x, row.weight, [row.truth]) if outside else None
+    twin = there is not None and abs(there.residual - own) <= (BETTER - 1) * own
+    twin = twin and float(np.sum((weighted @ (there.latent - told.latent)) ** 2)) > moved * k / 4
+    verdicts["outside its joint 99.9% region"] = outside and not twin
+    verdicts["the true code is another minimum, as low"] = bool(outside and twin)
+    return verdicts, figures

@@ -24,6 +24,7 @@ from jaxinv.model.activation import Activation
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.given import given_array
 from jaxinv.model.layer import Layer
+from jaxinv.model.precision import UNIT, Rounding, entry_rounding
 
 LARGEST_MATRIX = 1 << 20  # entries of a layer that is no matrix, whose rank is taken all the same
 
@@ -88,6 +89,11 @@ def identifiability(generator: Decoder, latent: Any, mask: Any = None) -> Identi
     full = ranks == np.array([layer.width_in for layer in layers])
     k = generator.latent_size
     unique, locally = np.asarray(full.all(axis=1) & bool(layers)), np.asarray(rank == k)
+    if unique.any():
+        # Units that the image's own rounding might have switched on tell nothing apart.
+        image = np.asarray(generator(rows))
+        rounding = entry_rounding(Rounding(UNIT["float64"]), image, observed, generator)
+        unique &= local_rank(generator, rows, observed, rounding, unique).rank == k
     parts = (ranks, rank, k - rank, unique, locally)
     return Identifiability(*(part[0] for part in parts) if z.ndim == 1 else parts)
 

@@ -14,6 +14,7 @@ from jaxinv.certify.kinks import pinned_at_kinks
 from jaxinv.certify.layered_gain import layered_gain
 from jaxinv.certify.local_rank import LocalRank, local_rank
 from jaxinv.certify.noise_level import noise_of
+from jaxinv.certify.reach import reach
 from jaxinv.joint.descent.orthogonal_step import orthogonal_steps
 from jaxinv.joint.problem import Problem
 from jaxinv.linalg.norms import row_norms
@@ -22,6 +23,8 @@ from jaxinv.outcome.inversion import Inversion, LayerReport
 from jaxinv.outcome.search_report import SearchReport
 from jaxinv.outcome.status import Status
 
+EXPLAINED = (int(Status.SOLVED), int(Status.UNDERDETERMINED))
+SLIGHT = 1e-2  # of the latent: an error below which no decoder bends
 EXACT = 1e-6  # relative misfit, and relative rounding
 BY_RANK = -1  # in place of a dimension: the Jacobian's rank is to tell
 
@@ -78,7 +81,7 @@ def finished(
     # A residual that overflows was not seen to be small.
     limit = np.minimum(answer.largest_residual, largest_residual)
     small = (residual <= limit) & np.isfinite(residual)
-    explained = np.isin(answer.status, [int(Status.SOLVED), int(Status.UNDERDETERMINED)])
+    explained = np.isin(answer.status, EXPLAINED)
     closest = answer.status == int(Status.CLOSEST)
     status = np.where((explained | closest) & ~small, int(Status.INEXACT), answer.status)
     known = _around(problem, latent, misfit, there, explained & small)
@@ -93,11 +96,15 @@ def finished(
     status = np.where(closest & (known.rank == 0), int(Status.INEXACT), status)
     word = np.where(undetermined > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED))
     status = np.where(explained & small, word, status)
-    exact = (status == int(Status.SOLVED)) & _exact(problem, misfit)
+    fine = _exact(problem, misfit)
+    exact = (status == int(Status.SOLVED)) & fine
     tolerated = exact & (problem.loss(image) > problem.certain)
+    noise = _noise_norm(problem, residual, np.isin(status, EXPLAINED) & ~fine)
     error = _allowed_error(
-        problem, latent, residual, np.where(there, known.gain, np.inf), tolerated
+        problem, latent, residual, noise, np.where(there, known.gain, np.inf), tolerated
     )
+    bends = there & np.isin(status, EXPLAINED) & ~fine & (undetermined == 0)
+    error = _bent(problem, latent, residual + noise, error, bends)
     with np.errstate(invalid="ignore"):  # no bound on nothing
         wide = error > answer.largest_error * np.linalg.norm(latent, axis=-1)
     status = np.where(exact & wide, int(Status.INEXACT), status)
@@ -116,20 +123,55 @@ def _allowed_error(
     problem: Problem,
     latent: Float[np.ndarray, "B k"],
     residual: Float[np.ndarray, " B"],
+    noise: Float[np.ndarray, " B"],
     gain: Float[np.ndarray, " B"],
     tolerated: Bool[np.ndarray, " B"],
 ) -> Float[np.ndarray, " B"]:
-    """(||r|| + rounding) ||J^+||; what the layers one by one allow of what is merely tolerated.
+    """(||r|| + ||e||) ||J^+||; what the layers one by one allow of what is merely tolerated.
+
+    noise: ||e||, of x = G(z*) + e.
 
     That is neither rounding nor stated noise: it may be a false minimum's, in another cell.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        error = (residual + row_norms(problem.rounding)) * gain
+        error = (residual + noise) * gain
     for row in np.flatnonzero(tolerated):
         reach = layered_gain(problem.generator, latent[row], problem.weight[row] > 0)
         if np.isfinite(reach):
             error[row] = max(error[row], residual[row] * reach)
     return error
+
+
+def _bent(
+    problem: Problem,
+    latent: Float[np.ndarray, "B k"],
+    size: Float[np.ndarray, " B"],
+    error: Float[np.ndarray, " B"],
+    asked: Bool[np.ndarray, " B"],
+) -> Float[np.ndarray, " B"]:
+    """The errors, of which those that are no small ones are looked at where G may bend."""
+    norm = np.linalg.norm(latent, axis=-1)
+    rows = np.flatnonzero(asked & np.isfinite(error) & (error > SLIGHT * norm))
+    if not rows.size:
+        return error
+    # The rows' number must not change their bits: the batch keeps its shape.
+    asked = np.isin(np.arange(len(latent)), rows)
+    found = reach(problem.generator, latent, problem.weight > 0, size, np.where(asked, error, 0.0))
+    return np.where(asked, found, error)
+
+
+def _noise_norm(
+    problem: Problem, residual: Float[np.ndarray, " B"], noisy: Bool[np.ndarray, " B"]
+) -> Float[np.ndarray, " B"]:
+    """||e|| of x = G(z*) + e: that of the rounding, of noise where this is what is left.
+
+    A fit takes k of the m observed entries' shares of it: ||r||^2 is (m - k) / m of ||e||^2.
+    """
+    rounding = row_norms(problem.rounding)
+    m, k = (problem.weight > 0).sum(-1), problem.generator.latent_size
+    share = np.sqrt(m / np.maximum(m - k, 1))
+    with np.errstate(over="ignore"):
+        return np.where(noisy, np.fmax(rounding, share * residual), rounding)
 
 
 def _exact(problem: Problem, misfit: Float[np.ndarray, "B n"]) -> Bool[np.ndarray, " B"]:

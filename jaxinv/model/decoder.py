@@ -7,6 +7,7 @@ at a time, the noise its last layer shows, cells of constant activation pattern,
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -65,6 +66,12 @@ class Decoder(Protocol):
 
     def linearized(self, z: Float[Array, "B k"], precision: DTypeLike) -> Linearization:
         """G(z) in the precision of z, and J there, carried through the layers in `precision`."""
+
+
+@jax.jit
+def columns_at(decoder: Decoder, z: Float[Array, "B k"]) -> Float[Array, "B k n"]:
+    """J' at latents, in double precision, which the caller sets."""
+    return decoder.linearized(z, jnp.float64).columns
 
 
 def checked_latent(latent: Any, k: int) -> Float[Array, "*B k"]:

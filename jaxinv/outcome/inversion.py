@@ -67,14 +67,14 @@ class Inversion:
     latent: (B, k) float64, NaN only where the row failed. status: (B,) of `Status`. undetermined:
     (B,) dimension the method left free, 0 where it found the latent unique. residual: (B,)
     ||mask * (G(latent) - x)||_2, recomputed in float64. allowed_error: (B,) how far a latent may be
-    off, ||z - latent||_2, that leaves such a residual and the rounding of x: their sum times
+    off, ||z - latent||_2, where x = G(z) + e leaves such a residual: the sum of its norm and that
+    of e (the rounding of x, or of a row explained as noise what the residual shows of it) times
     ||J^+||_F, J the Jacobian of the observed entries with units whose side is open on the flatter
-    one, true where G is about linear between the two;
-    infinite where the latent is not determined. layers: one `LayerReport` a layer, first
-    layer first; empty for methods that treat all layers at once. search: what "auto" and "lm" did
-    for each row; None for other methods. objective: (B,) what was minimised where there is a prior,
-    the misfit's part and the prior's together, as `GaussianPrior` states it; prior_pull: (B,) the
-    prior's part alone. Both are None without a prior.
+    one, true where G is about linear between the two; infinite where the latent is not determined.
+    layers: one `LayerReport` a layer, first layer first; empty for methods that treat all layers at
+    once. search: what "auto" and "lm" did for each row; None for other methods. objective: (B,)
+    what was minimised where there is a prior, the misfit's part and the prior's together, as
+    `GaussianPrior` states it; prior_pull: (B,) the prior's part alone. Both are None without one.
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
     >>> x = np.array(g(np.ones((3, 2))))

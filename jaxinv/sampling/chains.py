@@ -104,7 +104,13 @@ def _run(
     """All chains of a block, a chain a lane of jax.vmap."""
 
     def chain(
-        x: Array, weight: Array, around: Regions, root: Array, mode: Array, start: Array, seed: Array
+        x: Array,
+        weight: Array,
+        around: Regions,
+        root: Array,
+        mode: Array,
+        start: Array,
+        seed: Array,
     ) -> tuple[Array, Array]:
         own = Target(
             target.decoder, x[None], weight[None], target.mean, target.whitening, target.model

@@ -146,7 +146,7 @@ def _drawn(
 ) -> Posterior:
     """Chains in every mode's region, and of them as many draws as its part of the posterior."""
     target = asked.target
-    batch, most, k = found.latent.shape
+    batch, _, k = found.latent.shape
     cut, root, used = _cut(target, found)
     owner, mode = np.nonzero(used)
     lanes = _lanes(cut, owner, mode, chains, k, seed)
@@ -157,7 +157,7 @@ def _drawn(
     for row in np.flatnonzero(used.sum(1) > 1):
         here = np.flatnonzero(owner == row)
         own = Regions(*(part[row] for part in cut))
-        weight[row, mode[here]] = _parts(target, own, row, mode[here], drawn, here, seed)
+        weight[row, mode[here]] = _parts(target, own, int(row), mode[here], drawn, here, seed)
     r_hat, ess = np.full(batch, np.nan), np.zeros(batch)
     samples, energy = np.full((batch, draws, k), np.nan), np.full((batch, draws), np.nan)
     apart, effective = mixing(drawn.latent)
@@ -167,7 +167,10 @@ def _drawn(
         told = share > SLIGHT
         r_hat[row] = apart[here[told]].max()
         ess[row] = 1.0 / (share[told] ** 2 / effective[here[told]]).sum()
-        kept = [_evenly(drawn, pair, n) for pair, n in zip(here, _counts(share, draws), strict=True)]
+        kept = [
+            _evenly(drawn, pair, count)
+            for pair, count in zip(here.tolist(), _counts(share, draws), strict=True)
+        ]
         samples[row], energy[row] = (np.concatenate(part) for part in zip(*kept, strict=True))
     reliable = (r_hat < MIXED) & (ess >= ENOUGH)
     return Posterior(samples, energy, found, weight, r_hat, ess, reliable, target)

@@ -9,7 +9,7 @@ to it, Meng and Wong's bridge (1996) gives the region's part Z = int p: the fixe
 p being 0 outside of the region.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,13 +21,15 @@ CLOSE = 1e-8  # of log Z, between two rounds
 
 
 class Regions(NamedTuple):
-    """Of some rows. centre: (..., M, k), m_i. inverse: (..., M, k, k), S_i^-1. height: (..., M),
-    -log det S_i, -inf where there is no such mode.
+    """Of some rows, on the host or the device.
+
+    centre: (..., M, k), m_i. inverse: (..., M, k, k), S_i^-1. height: (..., M), -log det S_i, -inf
+    where there is no such mode.
     """
 
-    centre: Array
-    inverse: Array
-    height: Array
+    centre: Any
+    inverse: Any
+    height: Any
 
     def of(self, z: Array) -> Array:
         """Which mode a latent (k,) belongs to, for use inside a traced computation."""
@@ -82,9 +84,7 @@ def log_part(
     for _ in range(ROUNDS):
         above = proposed_ratio - np.logaddexp(share + proposed_ratio - found, other)
         below = -np.logaddexp(share + ratio - found, other)
-        new = float(
-            logsumexp(above) - np.log(len(above)) - logsumexp(below) + np.log(len(below))
-        )
+        new = float(logsumexp(above) - np.log(len(above)) - logsumexp(below) + np.log(len(below)))
         if not np.isfinite(new):
             return -np.inf
         if abs(new - found) <= CLOSE:

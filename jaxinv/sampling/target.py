@@ -1,4 +1,4 @@
-r"""The posterior distribution of latents, as an energy: what modes are minima of, and chains draw by.
+r"""The posterior distribution of latents, as an energy whose minima are modes.
 
 With p = G(z), a noise model's deviance d (`model.likelihood`; (p - x)^2 / s^2 of Gaussian noise),
 and a prior N(mean, L L'),
@@ -71,7 +71,6 @@ class Target:
 def target_of(request: Request, data: Data, prior_weight: float | None) -> Target:
     """What a checked call asks about. prior_weight: of the prior beside the squared misfit."""
     seen = data.weight > 0
-    x = np.where(seen, data.rows, 0.0)
     weight = data.weight
     if data.level is not None and prior_weight is None:
         # One deviation holds for entries of weight one, of whom the others are multiples.
@@ -82,8 +81,14 @@ def target_of(request: Request, data: Data, prior_weight: float | None) -> Targe
         mean, factor = request.prior.given.of_size(k)
         whitening = np.sqrt(prior_weight or 1.0) * np.linalg.inv(factor)
     with jax.enable_x64(True):
-        parts = (on_device(part) for part in (x, weight, mean, whitening))
-        return Target(request.generator, *parts, request.model)
+        return Target(
+            decoder=request.generator,
+            x=on_device(np.where(seen, data.rows, 0.0)),
+            weight=on_device(weight),
+            mean=on_device(mean),
+            whitening=on_device(whitening),
+            model=request.model,
+        )
 
 
 @jax.jit

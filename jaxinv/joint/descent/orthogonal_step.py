@@ -25,26 +25,37 @@ SMALL_DECREASE = 1e-6  # of the loss, by a step: where a row has arrived
 
 
 def orthogonal_steps(
-    problem: Problem, latent: Float[np.ndarray, "B k"], which: Bool[np.ndarray, " B"]
+    problem: Problem,
+    latent: Float[np.ndarray, "B k"],
+    which: Bool[np.ndarray, " B"],
+    steps: int = STEPS,
+    halvings: int = 0,
 ) -> Float[np.ndarray, "B k"]:
-    """The latents, those of the rows `which` after the steps that pay."""
+    """The latents, those of the rows `which` after the steps that pay.
+
+    halvings: of a step that does not, before it is given up.
+    """
     best, left = latent, which
     loss = problem.loss(np.asarray(problem.generator(best)))
-    for _ in range(STEPS):
-        trial = best.copy()
-        for row, value, columns in _linearized(problem.generator, best, np.flatnonzero(left)):
-            trial[row] += _step(problem, row, best[row], value, columns)
-        trial = np.clip(trial, problem.box.low, problem.box.high)
-        after = problem.loss(np.asarray(problem.generator(trial)))
-        left = left & (loss - after > SMALL_DECREASE * loss)
-        best = np.where(left[:, None], trial, best)
-        loss = np.where(left, after, loss)
+    for _ in range(steps):
+        delta, pays = np.zeros_like(best), np.zeros_like(left)
+        for row, value, columns in linearized(problem.generator, best, np.flatnonzero(left)):
+            delta[row] = _step(problem, row, best[row], value, columns)
+        for halving in range(halvings + 1):
+            trial = np.clip(best + delta / 2**halving, problem.box.low, problem.box.high)
+            after = problem.loss(np.asarray(problem.generator(trial)))
+            lower = left & ~pays & (loss - after > SMALL_DECREASE * loss)
+            best, loss = np.where(lower[:, None], trial, best), np.where(lower, after, loss)
+            pays |= lower
+            if not (left & ~pays).any():
+                break
+        left = pays
         if not left.any():
             break
     return best
 
 
-def _linearized(
+def linearized(
     decoder: Decoder, latent: Float[np.ndarray, "B k"], rows: Int[np.ndarray, " R"]
 ) -> Iterator[tuple[int, Float[np.ndarray, " n"], Float[np.ndarray, "k n"]]]:
     """Of each of these rows G(z) and the columns of J."""

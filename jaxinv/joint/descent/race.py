@@ -143,7 +143,8 @@ class _Field:
         loss, damping = np.full(shape, np.inf, single), np.full(shape, FIRST_DAMPING, single)
         soft = np.broadcast_to(softness.astype(single), shape)
         number = np.broadcast_to(np.arange(shape[1]), shape)
-        return cls(row, start.astype(single), loss, damping, soft, number)
+        with np.errstate(over="ignore"):  # a start beyond single precision's range loses the race
+            return cls(row, start.astype(single), loss, damping, soft, number)
 
     def hardened(self) -> "_Field":
         """The same runs on harder nets, of which neither loss nor damping is known yet."""

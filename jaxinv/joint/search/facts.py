@@ -20,12 +20,12 @@ class Facts:
     """One entry an observation.
 
     limit: the loss that reproduces it where runs agree on it, certain: where one alone has it.
-    rounded: the loss that rounding alone leaves. size: weighted
-    norm of what a code explains of it. telling: whether no minimum in a neighbouring cell is likely
-    to be lower by 1%. ample: whether far more entries than unknowns bind the latent. noisy: whether
-    noise can explain a misfit. noise_low, noise_high: losses that are noise as the last layer shows
-    it, (inf, -inf) where it shows nothing. live: whether a latent is asked for, and a loss can be
-    computed.
+    rounded: the loss that rounding alone leaves. size: weighted norm of what a code explains of it.
+    telling: whether no minimum in a neighbouring cell is likely to be lower by 1%. powerful:
+    whether tests against noise have the entries they need. ample: whether far more entries than
+    unknowns bind the latent. noisy: whether noise can explain a misfit. noise_low, noise_high:
+    losses that are noise as the last layer shows it, (inf, -inf) where it shows nothing. live:
+    whether a latent is asked for, and a loss can be computed.
     """
 
     limit: Float[np.ndarray, " B"]
@@ -33,6 +33,7 @@ class Facts:
     rounded: Float[np.ndarray, " B"]
     size: Float[np.ndarray, " B"]
     telling: Bool[np.ndarray, " B"]
+    powerful: Bool[np.ndarray, " B"]
     ample: Bool[np.ndarray, " B"]
     noisy: Bool[np.ndarray, " B"]
     noise_low: Float[np.ndarray, " B"]
@@ -66,6 +67,7 @@ def facts(problem: Problem) -> Facts:
         rounded=rounded,
         size=np.where(held, size, np.inf),
         telling=(freedom >= TELLING) | (not has_relu(problem.generator)),
+        powerful=freedom >= TELLING,
         ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
         noisy=noisy,
         noise_low=np.full(batch, np.inf),

@@ -24,6 +24,7 @@ from jaxinv.joint.problem import Problem, blank_image, engine_of
 from jaxinv.joint.search import unrolled
 from jaxinv.joint.search.candidates import drawn_images
 from jaxinv.joint.search.lack_of_fit import noise_losses
+from jaxinv.joint.search.neighbours import with_neighbours
 from jaxinv.joint.search.peeling import operations, peel_rows, plausible
 from jaxinv.joint.search.points import every_start, given_starts
 from jaxinv.joint.search.starts import starting_points
@@ -88,7 +89,8 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
     if unfinished.any():
         rows = np.flatnonzero(unfinished)
         starts = Starts(rows, search.minima.latent[rows], np.zeros(len(rows)))
-        yield with_ends(search, rows, engine.run(starts))
+        search = with_ends(search, rows, engine.run(starts))
+    yield search if problem.penalised else with_neighbours(problem, search)
 
 
 def restarts(problem: Problem, method: LevenbergMarquardt) -> Search:
@@ -106,7 +108,7 @@ def restarts(problem: Problem, method: LevenbergMarquardt) -> Search:
     rows = np.flatnonzero(live & ~begun)
     starts = every_start(rows, points[rows], np.full(method.restarts, method.softness))
     search = learnt(search, starts, engine, Start.RANDOM)
-    return _looked_at(problem, search, images)
+    return with_neighbours(problem, _looked_at(problem, search, images))
 
 
 def from_latents(

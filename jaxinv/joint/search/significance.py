@@ -3,7 +3,7 @@ r"""Whether a fit explains more than noise lets any code explain.
 The code takes off the observation, weights W, what lies between L_0 = min(||W x||^2,
 ||W (x - G(0))||^2), known without it, and its own loss L. Of noise of variance s^2 each of p
 parameters takes off about s^2, and the lowest of the minima in a ReLU net's cells takes the shares
-of the most telling of h hidden units as well, so that
+of the most telling of h units as well, hidden ones and outputs with a kink, so that
 
     F = (L_0 - L) / p / (L / (m - k)),    p = k (1 + 2 log(1 + h / k)),
 
@@ -30,7 +30,8 @@ def tells_of_a_code(
 ) -> Bool[np.ndarray, " B"]:
     """Rows whose loss is below what noise alone leaves. size: (B,), the root of L_0."""
     k = decoder.latent_size
-    units = sum(layer.width for layer in decoder.layers[:-1])
+    hidden = decoder.layers[:-1] + tuple(a for a in decoder.layers[-1:] if a.activation.has_kink)
+    units = sum(layer.width for layer in hidden)
     units = units if decoder.layers else UNITS_OF_A_FUNCTION * k
     parameters = k * (1.0 + 2.0 * np.log1p(units / k))
     freedom = np.maximum(observed - k, 1)

@@ -15,6 +15,7 @@ from jaxinv.outcome.search_report import Start
 
 SMALL_MISFIT = 0.05  # relative residual above which agreement is asked of more runs
 MORE, MANY_RUNS = 2, 32  # times as many; and what is asked where nothing speaks for noise
+SOME_RUNS = 16  # asked where tests against noise have little power
 LED_BY_OTHERS = (Start.GIVEN, Start.PREFIX, Start.NEARBY)
 ROUGH = 0.1  # relative residual up to which a fit is worth carrying on from
 
@@ -26,7 +27,8 @@ class Search:
     agreement: independent runs that must end in a minimum before noise is taken to explain it.
     bound: on the chance that another run lowers the residual by 1%, below which none is made.
     structured: whether the lowest minimum's misfit is no noise, as far as tests can tell
-    (`structure`).
+    (`structure`). rugged: whether runs from around it end elsewhere (`neighbours`), so that a lower
+    one may be near.
     """
 
     facts: Facts
@@ -35,6 +37,7 @@ class Search:
     agreement: int
     bound: float
     structured: Bool[np.ndarray, " B"]
+    rugged: Bool[np.ndarray, " B"]
 
     @property
     def reproduced(self) -> Bool[np.ndarray, " B"]:
@@ -71,19 +74,23 @@ class Search:
         loss = self.minima.loss
         noise = (loss >= self.facts.noise_low) & (loss <= self.facts.noise_high)
         told = self.small & self.facts.telling
-        return self.minima.converged & noise & (told | self.agreed) & ~self.structured
+        return (
+            self.minima.converged & noise & (told | self.agreed) & ~self.structured & ~self.rugged
+        )
 
     @property
     def confirmed(self) -> Bool[np.ndarray, " B"]:
         """Whether enough runs ended in the lowest minimum known.
 
-        More must where it is high, and many must have been made where its misfit is no noise, or
-        hardly more entries than unknowns bind the latent.
+        More must where it is high, some must have been made where the entries are too few for a
+        test to tell a misfit from noise, and many where it is no noise, or where hardly more
+        entries than unknowns bind the latent.
         """
         told = self.small | (self.tally.hits >= MORE * self.agreement)
         told &= self.facts.ample & ~self.structured
+        told &= self.facts.powerful | (self.tally.made >= SOME_RUNS)
         enough = told | (self.tally.made >= MANY_RUNS)
-        return enough & self.facts.noisy & self.agreed
+        return enough & self.facts.noisy & self.agreed & ~self.rugged
 
     @property
     def believed(self) -> Bool[np.ndarray, " B"]:
@@ -122,7 +129,7 @@ def nothing_found(problem: Problem, agreement: int, bound: float = 0.0) -> Searc
     """The state before the first run."""
     minima, tally = no_minima(len(problem.live), problem.generator.latent_size)
     nothing = np.zeros(len(problem.live), bool)
-    return Search(facts(problem), minima, tally, agreement, bound, nothing)
+    return Search(facts(problem), minima, tally, agreement, bound, nothing, nothing)
 
 
 def learnt(search: Search, starts: Starts, engine: Engine, start: Start) -> Search:
