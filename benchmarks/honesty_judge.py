@@ -5,10 +5,11 @@ A row is judged only where the judgement asks about it: what is neither clear no
 out.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import linalg, stats
 
 import jaxinv
 from benchmarks import honesty_oracle as oracle
@@ -29,6 +30,10 @@ ROUNDINGS = 4  # bounds by which a reported residual may be off
 LARGEST_ROUNDING = 2.0  # of the data, over what it is in the root mean square
 REGION = 0.999
 RANDOM_STARTS = 20
+
+
+# BLAS scales before it squares: latents of 1e-195 are met.
+norm = partial(linalg.norm, check_finite=False)
 
 
 class Told(NamedTuple):
@@ -79,11 +84,11 @@ def row_of(batch: Batch, number: int) -> Row:
     weight = seen * (1.0 if batch.weights is None else batch.weights)
     truth, noise = batch.latent[number], batch.noise[number]
     forward = oracle.rounding(layers, truth)[-1]
-    rounded = np.linalg.norm((np.abs(x - batch.clean[number]) + forward)[seen])
+    rounded = norm((np.abs(x - batch.clean[number]) + forward)[seen])
     coded = noise not in CODELESS
     problem = batch.number * ROWS + number
     half = HALF[batch.dtype] * (np.ones_like(x) if batch.dtype == "uint8" else np.abs(x))
-    stored = float(np.linalg.norm(half[seen]))
+    stored = float(norm(half[seen]))
     return Row(layers, x, weight, seen, truth, float(rounded), coded, noise, problem, stored)
 
 
@@ -113,15 +118,15 @@ def _consistent(row: Row, told: Told) -> tuple[dict[str, bool], dict[str, Any]]:
 
 
 def _misfit(row: Row, z: np.ndarray, weight: np.ndarray) -> float:
-    return float(np.linalg.norm(weight * (oracle.image(row.layers, z) - row.x)))
+    return float(norm(weight * (oracle.image(row.layers, z) - row.x)))
 
 
 def _residual(row: Row, told: Told, _: int) -> tuple[dict[str, bool], dict[str, Any]]:
     own = _misfit(row, told.latent, row.seen)
     forward = oracle.rounding(row.layers, told.latent)[-1][row.seen]
-    allowed = ROUNDINGS * (np.linalg.norm(forward) + 1e-14 * (own + np.linalg.norm(row.x)))
+    allowed = ROUNDINGS * (norm(forward) + 1e-14 * (own + norm(row.x)))
     off = abs(own - told.residual)
-    figures = {"own residual": own, "relative residual": own / (np.linalg.norm(row.x) or 1.0)}
+    figures = {"own residual": own, "relative residual": own / (norm(row.x) or 1.0)}
     # A bound that overflowed allows all there is.
     return {"residual is another": bool(off > allowed)}, figures
 
@@ -155,17 +160,16 @@ def _noiseless(row: Row, told: Told, _: int) -> tuple[dict[str, bool], dict[str,
     if row.noise != "none":
         return {}, {}
     verdicts, figures = {}, {}
-    size = float(np.linalg.norm(row.truth)) or 1.0
-    error = float(np.linalg.norm(told.latent - row.truth))
+    size = float(norm(row.truth)) or 1.0
+    error = float(norm(told.latent - row.truth))
     figures["error"] = error / size
     layers, seen = row.layers, row.seen
     k, true = len(row.truth), oracle.rank(layers, row.truth, seen)
     forward = sum(
-        float(np.linalg.norm(oracle.rounding(layers, z)[-1][seen]))
-        for z in (row.truth, told.latent)
+        float(norm(oracle.rounding(layers, z)[-1][seen])) for z in (row.truth, told.latent)
     )
     apart = oracle.image(layers, told.latent) - oracle.image(layers, row.truth)
-    twin = float(np.linalg.norm(apart[seen])) <= forward and error > ERROR * size
+    twin = float(norm(apart[seen])) <= forward and error > ERROR * size
     for claimed, where in zip(told.unique, ("truth", "answer"), strict=True):
         if claimed:
             verdicts["another preimage of a unique one"] = twin | verdicts.get(
@@ -202,7 +206,7 @@ def _noiseless(row: Row, told: Told, _: int) -> tuple[dict[str, bool], dict[str,
 def _fit(row: Row, told: Told, seed: int) -> tuple[dict[str, bool], dict[str, Any]]:
     """Is there a lower minimum, and is it called solved where no code made the observation?"""
     verdicts: dict[str, bool] = {}
-    own, size = (_misfit(row, told.latent, row.weight), np.linalg.norm(row.weight * row.x))
+    own, size = (_misfit(row, told.latent, row.weight), norm(row.weight * row.x))
     off = own > max(REPRODUCED * float(size), 10 * np.finfo(float).eps * float(size))
     # What the rounding of the data leaves is no misfit that another fit could be better by.
     rounding = row.rounding if row.noise == "none" else row.stored

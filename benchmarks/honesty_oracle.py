@@ -127,18 +127,18 @@ def rank(layers: Layers, z: np.ndarray, seen: np.ndarray) -> Rank:
         j = jacobian(layers, z)[seen]
     if not np.isfinite(j).all():
         return Rank(0, False, np.inf)
-    singular = np.linalg.svd(j, compute_uv=False)
-    largest = singular.max(initial=0.0)
-    if largest == 0.0:
-        return Rank(0, True, np.inf)
-    none = 8 * max(j.shape) * EPSILON * largest
-    full = CLEARLY_FULL * largest
     at_kink = any(
         layer.kinked and (np.abs(u) <= bound).any()
         for layer, u, bound in zip(
             layers, preactivations(layers, z), rounding(layers, z)[:-1], strict=True
         )
     )
+    singular = np.linalg.svd(j, compute_uv=False)
+    largest = singular.max(initial=0.0)
+    if largest == 0.0:
+        return Rank(0, not at_kink, np.inf)
+    none = 8 * max(j.shape) * EPSILON * largest
+    full = CLEARLY_FULL * largest
     clear = not at_kink and bool(((singular <= none) | (singular >= full)).all())
     smallest = singular[-1] if j.shape[0] >= j.shape[1] else 0.0
     condition = np.inf if smallest == 0.0 else largest / smallest

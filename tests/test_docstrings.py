@@ -24,6 +24,9 @@ EXTRAS = {
     "jaxinv.Generator.from_torch": "torch",
     "jaxinv.FunctionGenerator.from_torch": "torch",
     "jaxinv.Generator.from_onnx": "onnx",
+    "jaxinv.posterior": "blackjax",
+    "jaxinv.Posterior.interval": "blackjax",
+    "jaxinv.Posterior.level": "blackjax",
 }
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 

@@ -42,14 +42,16 @@ def row(layers, truth, noise="none", error=0.0):
     x = oracle.image(layers, truth) + error
     seen = np.ones(len(x), bool)
     rounding = float(np.linalg.norm(oracle.rounding(layers, truth)[-1]))
-    return judge.Row(layers, x, seen * 1.0, seen, truth, rounding, noise != "pure noise", noise, 0)
+    return judge.Row(
+        layers, x, seen * 1.0, seen, truth, rounding, noise != "pure noise", noise, 0, 0.0
+    )
 
 
 def said(one, latent, **other):
     """A truthful word on `latent`, but for what is planted."""
     residual = float(np.linalg.norm(oracle.image(one.layers, latent) - one.x))
     k = len(latent)
-    told = judge.Told(latent, 0, 0, residual, None, None, None, None, (False, False))
+    told = judge.Told(latent, 0, 0, residual, None, None, None, None, None, (False, False))
     reliable = {"reliable": True, "low": latent - 1.0, "high": latent + 1.0}
     intervals = reliable if other.pop("intervals", False) else {}
     assert k == len(one.truth)

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.certify.local_rank import local_rank, matrix_rank
+from jaxinv.linalg.norms import row_norms
 from jaxinv.model import walk
 from jaxinv.model.activation import Activation
 from jaxinv.model.decoder import Decoder
@@ -26,6 +27,7 @@ from jaxinv.model.given import given_array
 from jaxinv.model.layer import Layer
 from jaxinv.model.precision import UNIT, Rounding, entry_rounding
 
+HIDDEN = 1e-6  # of a latent, by the rounding of its image
 LARGEST_MATRIX = 1 << 20  # entries of a layer that is no matrix, whose rank is taken all the same
 
 
@@ -90,12 +92,31 @@ def identifiability(generator: Decoder, latent: Any, mask: Any = None) -> Identi
     k = generator.latent_size
     unique, locally = np.asarray(full.all(axis=1) & bool(layers)), np.asarray(rank == k)
     if unique.any():
-        # Units that the image's own rounding might have switched on tell nothing apart.
-        image = np.asarray(generator(rows))
-        rounding = entry_rounding(Rounding(UNIT["float64"]), image, observed, generator)
-        unique &= local_rank(generator, rows, observed, rounding, unique).rank == k
+        # Units that rounding might have switched on tell nothing apart, nor does what it hides.
+        rounding = _rounding(generator, rows, outputs, observed)
+        known = local_rank(generator, rows, observed, rounding, unique)
+        with np.errstate(over="ignore", invalid="ignore"):
+            hidden = row_norms(rounding) * known.gain > HIDDEN * row_norms(rows)
+        unique &= (known.rank == k) & ~hidden
     parts = (ranks, rank, k - rank, unique, locally)
     return Identifiability(*(part[0] for part in parts) if z.ndim == 1 else parts)
+
+
+def _rounding(
+    generator: Decoder,
+    latent: Float[np.ndarray, "B k"],
+    outputs: tuple[Array, ...],
+    observed: Bool[np.ndarray, "B n"],
+) -> Float[np.ndarray, "B n"]:
+    """Of every entry of the image: its own, and that of the sums that a last dense layer takes."""
+    image, last = np.asarray(outputs[-1]), generator.layers[-1]
+    rounding = entry_rounding(Rounding(UNIT["float64"]), image, observed, generator)
+    if not last.is_dense:
+        return rounding
+    hidden = np.asarray(outputs[-2]) if len(outputs) > 1 else latent
+    with np.errstate(over="ignore"):
+        sums = np.abs(hidden) @ np.abs(np.asarray(last.weight)).T + np.abs(np.asarray(last.bias))
+    return np.where(observed, np.maximum(rounding, 2.0 * UNIT["float64"] * sums), 0.0)
 
 
 @jax.jit

@@ -13,7 +13,7 @@ from jaxinv.certify.local_rank import block_size
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.norms import row_norms
 from jaxinv.linalg.on_device import on_device
-from jaxinv.model.decoder import Decoder, columns_at
+from jaxinv.model.decoder import Decoder, linearized_at
 
 DOUBLINGS = 30
 
@@ -32,7 +32,7 @@ def reach(
     weakest = np.zeros_like(latent)
     for rows, padded in blocks(np.arange(len(latent)), block_size(decoder, len(latent), False)):
         with jax.enable_x64(True):
-            columns = np.asarray(columns_at(decoder, on_device(latent[padded])))
+            columns = np.asarray(linearized_at(decoder, on_device(latent[padded])).columns)
         seen = np.where(observed[padded][:, None], columns, 0.0)
         scale = np.abs(seen).max((1, 2), keepdims=True)
         seen = np.nan_to_num(seen / np.where(scale > 0, scale, 1.0))

@@ -129,7 +129,6 @@ def confidence(
         raise ValueError(f"fewer than {k + 1} observed entries leave nothing to estimate noise by")
     if noise is None:
         weight = np.where(observed, _importance(weights, rows.shape), 0.0)
-        quantile = np.asarray(stdtrit(observed.sum(-1) - k, 0.5 + level / 2))
     elif weights is None:
         weight = np.where(observed, 1.0 / _stated(noise, rows.shape), 0.0)
         quantile = np.full(len(rows), ndtri(0.5 + level / 2))
@@ -139,11 +138,18 @@ def confidence(
     rounding = entry_rounding(rounding_of(given, precision), rows, weight, generator)
     there = np.isfinite(latent).all(-1)
     points = np.where(there[:, None], latent, 0.0)
+    telling = np.ones(len(rows), bool)
+    if noise is None:
+        # Outputs that are off, as observed, would show no noise: they leave none to estimate it by.
+        weight = np.where(_off(generator, points, rows, rounding), 0.0, weight)
+        told = (weight > 0).sum(-1)
+        telling = told > k
+        quantile = np.asarray(stdtrit(np.maximum(told - k, 1), 0.5 + level / 2))
     cell = _cell(generator, rows, points, weight, rounding, noise is not None, own)
     bent = curvature(generator, points, cell.root, weight, cell.noise, own)
     explained = np.isin(np.atleast_1d(np.asarray(inversion.status)), EXPLAINED)
     close = np.isfinite(cell.wider).all(-1) & (cell.wider <= WIDER * cell.deviation).all(-1)
-    reliable = there & explained & close & (bent <= BENT)
+    reliable = there & telling & explained & close & (bent <= BENT)
     deviation = np.where(close[:, None], cell.deviation, np.maximum(cell.deviation, cell.wider))
     half = quantile[:, None] * deviation
     with np.errstate(over="ignore"):
@@ -221,6 +227,19 @@ def _cell(
             cell.root[row], cell.deviation[row] = _spread(own, noise[row])
             cell.wider[row] = _spread(sure, noise[row])[1]
     return cell
+
+
+def _off(
+    decoder: Decoder,
+    latent: Float[np.ndarray, "B k"],
+    x: Float[np.ndarray, "B n"],
+    rounding: Float[np.ndarray, "B n"],
+) -> Bool[np.ndarray, "B n"]:
+    """Outputs of a last ReLU that are 0, and are observed so."""
+    if not decoder.layers or decoder.layers[-1].activation.kind != "relu":
+        return np.zeros(x.shape, bool)
+    image = np.asarray(decoder(latent))
+    return np.asarray((image <= 0) & (np.abs(x - image) <= rounding))
 
 
 def _stated(noise: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "B n"]:

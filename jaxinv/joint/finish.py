@@ -134,7 +134,9 @@ def _allowed_error(
     That is neither rounding nor stated noise: it may be a false minimum's, in another cell.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        error = (residual + noise) * gain
+        size = residual + noise
+        # What is pinned at kinks has no gain, and where nothing is off no error.
+        error = np.where(size > 0, size * gain, 0.0)
     for row in np.flatnonzero(tolerated):
         reach = layered_gain(problem.generator, latent[row], problem.weight[row] > 0)
         if np.isfinite(reach):

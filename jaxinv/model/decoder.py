@@ -69,9 +69,9 @@ class Decoder(Protocol):
 
 
 @jax.jit
-def columns_at(decoder: Decoder, z: Float[Array, "B k"]) -> Float[Array, "B k n"]:
-    """J' at latents, in double precision, which the caller sets."""
-    return decoder.linearized(z, jnp.float64).columns
+def linearized_at(decoder: Decoder, z: Float[Array, "B k"]) -> Linearization:
+    """G and J' at latents, in double precision, which the caller sets."""
+    return decoder.linearized(z, jnp.float64)
 
 
 def checked_latent(latent: Any, k: int) -> Float[Array, "*B k"]:

@@ -12,9 +12,10 @@ from jaxinv.model.decoder import Decoder
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 PIXEL = {"uint8": 1.0 / 255.0}  # the step of what was scaled to [0, 1] afterwards
 # Images are bytes scaled to one of these ranges, as far as single precision shows it. So many
-# different values inside a range are not multiples of its step by chance, nor written by hand.
+# different values inside a range are not multiples of its step by chance; multiples of a fifth, 51
+# steps, may be, which are written by hand.
 RANGES = ((0.0, 1.0), (-1.0, 1.0))
-MULTIPLE, FEWEST_LEVELS = 2.0**-12, 5
+MULTIPLE, FEWEST_LEVELS, FIFTH = 2.0**-12, 2, 51
 # Roundings on the way through a net add up to a few of the last one, of entries near zero as well:
 # they are of the size of the sums that cancelled there.
 ACCUMULATED = 8.0
@@ -90,10 +91,12 @@ def byte_steps(
     for low, high in RANGES:
         step = (high - low) / 255.0
         level = (np.where(seen, x, low) - low) / step
-        inside = np.sort(np.where((level > 0.5) & (level < 254.5), np.round(level), 0.0), axis=-1)
+        nearest = np.round(level)
+        inside = (level > 0.5) & (level < 254.5) & (nearest % FIFTH != 0)
+        inside = np.sort(np.where(inside, nearest, 0.0), axis=-1)
         levels = (np.diff(inside, axis=-1, prepend=0.0) > 0).sum(-1)
         with np.errstate(invalid="ignore"):
-            multiple = np.abs(level - np.round(level)) <= MULTIPLE
+            multiple = np.abs(level - nearest) <= MULTIPLE
         bytes_ = (multiple & (level > -0.5) & (level < 255.5)).all(-1)
         steps = np.where(bytes_ & (levels >= FEWEST_LEVELS) & (steps == 0), step, steps)
     return steps

@@ -50,7 +50,12 @@ class Modes:
     count: Int[np.ndarray, "*batch"]
 
     def of_row(self, row: int) -> "Modes":
-        """The same for one row, without the batch axis."""
+        """The same for one row, without the batch axis.
+
+        >>> g = jaxinv.Generator.from_layers([([[1.0]], None, "identity")])
+        >>> jaxinv.modes(g, [[2.0], [3.0]], operator=abs).of_row(1).residual
+        array([0., 0.])
+        """
         return Modes(*(getattr(self, field.name)[row] for field in fields(self)))
 
     def __repr__(self) -> str:

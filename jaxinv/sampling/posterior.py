@@ -67,6 +67,11 @@ class Posterior:
         """low and high of each entry, with equal shares of the draws beyond them.
 
         Raises ValueError where the level is not in (0, 1).
+
+        >>> g = jaxinv.Generator.from_layers([([[1.0]], None, "identity")])
+        >>> low, high = jaxinv.posterior(g, [0.0], noise=1.0).interval(0.9)  # of N(0, 1 / 2)
+        >>> bool(abs(low[0] + 1.163) < 0.3), bool(abs(high[0] - 1.163) < 0.3)
+        (True, True)
         """
         require(0 < level < 1, f"level={level} must be in (0, 1)")
         sides = np.quantile(self.samples, [0.5 - level / 2, 0.5 + level / 2], axis=-2)
@@ -76,6 +81,11 @@ class Posterior:
         """The share of the posterior that is denser than at these latents, (k,) or (B, k).
 
         A latent lies in the region of highest density of every level above its own.
+
+        >>> g = jaxinv.Generator.from_layers([([[1.0]], None, "identity")])
+        >>> drawn = jaxinv.posterior(g, [0.0], noise=1.0)
+        >>> bool(drawn.level(0.1) < 0.3), bool(drawn.level(3.0) > 0.99)
+        (True, True)
         """
         z = np.atleast_2d(np.asarray(latent, np.float64))
         energy = np.atleast_2d(self.energy)

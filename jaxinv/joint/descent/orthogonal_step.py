@@ -9,16 +9,14 @@ run with N ends anywhere along what N does not see, though the observation may w
 
 from collections.abc import Iterator
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxinv.certify.local_rank import block_size
 from jaxinv.joint.problem import Problem
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.on_device import on_device
-from jaxinv.model.decoder import Decoder
+from jaxinv.model.decoder import Decoder, linearized_at
 
 STEPS = 4
 SMALL_DECREASE = 1e-6  # of the loss, by a step: where a row has arrived
@@ -60,14 +58,8 @@ def linearized(
 ) -> Iterator[tuple[int, Float[np.ndarray, " n"], Float[np.ndarray, "k n"]]]:
     """Of each of these rows G(z) and the columns of J."""
     for some, padded in blocks(rows, block_size(decoder, len(latent), False)):
-        value, columns = _value_and_columns(decoder, on_device(latent[padded]))
+        value, columns = linearized_at(decoder, on_device(latent[padded]))
         yield from zip(some, np.asarray(value), np.asarray(columns), strict=False)
-
-
-@jax.jit
-def _value_and_columns(decoder: Decoder, z: Float[Array, "S k"]) -> tuple[Array, Array]:
-    here = decoder.linearized(z, jnp.float64)
-    return here.value, here.columns
 
 
 def _step(

@@ -13,6 +13,8 @@ AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a fal
 # Degrees of freedom of which one cell more or less, nine variances say, takes no more than 2%: the
 # square of 1%. Without dead units the minima in neighbouring cells are one.
 TELLING = 450
+# Degrees of freedom from which on tests see that a false minimum's misfit is no noise.
+POWERFUL = 100
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def facts(problem: Problem) -> Facts:
         rounded=rounded,
         size=np.where(held, size, np.inf),
         telling=(freedom >= TELLING) | (not has_relu(problem.generator)),
-        powerful=freedom >= TELLING,
+        powerful=freedom >= POWERFUL,
         ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
         noisy=noisy,
         noise_low=np.full(batch, np.inf),
