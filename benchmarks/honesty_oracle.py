@@ -100,7 +100,8 @@ def jacobian(layers: Layers, z: np.ndarray) -> np.ndarray:
 def rounding(layers: Layers, z: np.ndarray) -> list[np.ndarray]:
     """How far float64 may be off at one z: a bound for u of every layer, then one for G(z).
 
-    A sum of n products is off by (n + 1) eps sum |terms| at most; no slope is above 1.
+    A sum of n products is off by (n + 1) eps sum |terms| at most; no slope is above 1, and a unit
+    that is off whatever its rounding hands on none.
     """
     bounds, h, error = [], z, np.zeros(len(z))
     for layer in layers:
@@ -108,8 +109,10 @@ def rounding(layers: Layers, z: np.ndarray) -> list[np.ndarray]:
         width = size.shape[1] + 2
         terms = size @ np.abs(h) + np.abs(layer.bias)
         bounds.append(size @ error + width * EPSILON * terms)
-        h = layer.value(h @ layer.matrix.T + layer.bias)
-        error = bounds[-1] + 4 * EPSILON * np.abs(h)
+        u = h @ layer.matrix.T + layer.bias
+        h = layer.value(u)
+        off = (h == 0) & (layer.value(u + bounds[-1]) == 0)
+        error = np.where(off, 0.0, bounds[-1] + 4 * EPSILON * np.abs(h))
     return [*bounds, error]
 
 

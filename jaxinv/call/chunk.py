@@ -19,7 +19,7 @@ from jaxinv.joint.map_estimate import Penalty, judged, penalised, with_objective
 from jaxinv.joint.problem import ROUNDED, Problem, blank_image, explained_size, reproduced
 from jaxinv.joint.search.candidates import nearest_candidates
 from jaxinv.linalg.on_device import on_device
-from jaxinv.model.precision import Rounding, entry_rounding
+from jaxinv.model.precision import SURELY, Rounding, entry_rounding
 from jaxinv.outcome.inversion import Inversion, take_rows
 from jaxinv.settings import Auto, LevenbergMarquardt
 
@@ -136,12 +136,13 @@ def joint_problem(
     box = Box(*(on_device(side) for side in request.latent_bounds))
     blank = blank_image(request.generator, box, len(x))
     error = entry_rounding(rounding, x, weight, request.generator)
+    surely = entry_rounding(rounding, x, weight, request.generator, SURELY)
     with np.errstate(over="ignore"):
         size = explained_size(x, weight, blank)
-        certain = np.maximum(noise_limit(weight * error), ROUNDED * size) ** 2
+        certain = np.maximum(noise_limit(weight * surely), ROUNDED * size) ** 2
         if noise is not None:
             certain = np.maximum(certain, noise_limit(noise * weight) ** 2)
-        limit = np.maximum((tolerance * size) ** 2, certain)
+        limit = np.maximum(np.maximum(tolerance * size, noise_limit(weight * error)) ** 2, certain)
     return Problem(
         generator=request.generator,
         observation=x,

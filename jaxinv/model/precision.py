@@ -19,6 +19,7 @@ MULTIPLE, FEWEST_LEVELS, FIFTH = 2.0**-12, 2, 51
 # Roundings on the way through a net add up to a few of the last one, of entries near zero as well:
 # they are of the size of the sums that cancelled there.
 ACCUMULATED = 8.0
+SURELY = 2.0  # so many every net makes, that rounds each layer's outputs
 # Coarser numbers than this are what was computed in finer ones and then rounded once.
 COMPUTED_IN = 2.0**-20
 
@@ -64,8 +65,11 @@ def entry_rounding(
     x: Float[np.ndarray, "B n"],
     observed: Float[np.ndarray, "B n"],
     decoder: Decoder,
+    accumulated: float = ACCUMULATED,
 ) -> Float[np.ndarray, "B n"]:
     """The deviation of each observed entry from what G made, were rounding all there is.
+
+    accumulated: how many roundings of the last one those on the way through the net make.
 
     Small entries are what is left of large ones, but for those behind a sigmoid, whose rounding is
     relative to each.
@@ -78,7 +82,7 @@ def entry_rounding(
     typical = scale * np.sqrt(square.sum(-1, keepdims=True) / np.maximum(seen.sum(-1), 1)[:, None])
     relative = rounding.unit * np.abs(x)
     if rounding.unit <= COMPUTED_IN:
-        relative = ACCUMULATED * (relative + rounding.unit * typical * cancelled)
+        relative = accumulated * (relative + rounding.unit * typical * cancelled)
     step = byte_steps(x, seen) if rounding.step is None else np.full(len(x), rounding.step)
     return np.where(seen, np.hypot(relative, step[:, None] / np.sqrt(12.0)), 0.0)
 

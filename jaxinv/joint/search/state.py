@@ -44,10 +44,12 @@ class Search:
         """Whether a minimum leaves what rounding or the stated noise does.
 
         Between that and the tolerance false minima of ill-conditioned nets are met, each of them
-        once, and noise too small to matter, with the same minimum each time.
+        once, and noise too small to matter, with the same minimum each time. A net of few entries
+        may have a fold there that two runs meet.
         """
         loss = self.minima.loss
-        return (loss <= self.facts.certain) | ((loss <= self.facts.limit) & self.agreed)
+        told = self.agreed & (self.facts.powerful | (self.tally.made >= SOME_RUNS))
+        return (loss <= self.facts.certain) | ((loss <= self.facts.limit) & told)
 
     @property
     def small(self) -> Bool[np.ndarray, " B"]:
