@@ -1,13 +1,14 @@
 """Inverse problems: compressed sensing beside CSGM's own descent, phases, rails, cells, counts.
 
-    python -m benchmarks.inverse [--parts csgm phase rails counts] [--rows N] [--quick] [--out FILE]
+    python -m benchmarks.inverse [--parts csgm phase rails counts posterior] [--rows N] [--quick]
 
 csgm: y = A x + e of MNIST digits through the shipped VAE, A ~ N(0, 1 / m), ||e|| about .1, for each
 number of measurements: mean squared error a pixel and seconds of a second call, of `auto` with
 prior_weight=.1 and of Adam as CSGM's script for MNIST sets it (rate .01, 1,000 steps, 10 restarts,
 the lowest loss kept), in one run; and of the most probable code under the standard Gaussian. phase:
 codes recovered from |A x|, and by Adam from the same starts. rails: clipped and quantised outputs.
-counts: error of the most likely code over the Cramer-Rao bound, by photons a pixel.
+counts: error of the most likely code over the Cramer-Rao bound, by photons a pixel. posterior:
+draws beside exact posteriors and quadrature, and what their regions hold.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import numpy as np
 import optax
 
 import jaxinv
+from benchmarks.inverse_posterior import posterior
 from benchmarks.real_images import digits
 from benchmarks.record import RESULTS, machine, write
 from jaxinv.measurements import clip, magnitude, quantise
@@ -194,7 +196,7 @@ def counts(rows: int, quick: bool) -> list[dict[str, Any]]:
     return told
 
 
-PARTS = {"csgm": csgm, "phase": phase, "rails": rails, "counts": counts}
+PARTS = {"csgm": csgm, "phase": phase, "rails": rails, "counts": counts, "posterior": posterior}
 
 
 def main() -> None:

@@ -75,7 +75,8 @@ def test_coarse_data_are_reproduced_up_to_their_rounding(dtype):
 def test_rows_that_were_bytes_are_known_to_be(kind, low, high):
     rng = np.random.default_rng(0)
     level = rng.integers(0, 256, (4, 30))
-    level[1, 3:] = 0  # too few inside the range
+    level[1] = 51 * (level[1] // 51)  # fifths, as written by hand
+    level[1, 0] = 7  # one that is none says nothing
     x = (low + (high - low) * level / 255).astype(kind)
     x[2, 5] += 0.2 * (high - low) / 255
     seen = np.ones(x.shape, bool)
@@ -84,6 +85,8 @@ def test_rows_that_were_bytes_are_known_to_be(kind, low, high):
     np.testing.assert_allclose(found, [step, 0.0, 0.0, step])
     seen[2, 5] = False
     np.testing.assert_allclose(byte_steps(x.astype(float), seen)[2], step)
+    few = low + (high - low) * np.array([[0, 0, 7, 0, 131, 0]]) / 255
+    np.testing.assert_allclose(byte_steps(few.astype(kind).astype(float), few == few), step)
     assert not byte_steps(rng.random((1000, 30)), np.ones((1000, 30), bool)).any()
 
 
