@@ -142,7 +142,8 @@ def rank(layers: Layers, z: np.ndarray, seen: np.ndarray) -> Rank:
         return Rank(0, not at_kink, np.inf)
     none = 8 * max(j.shape) * EPSILON * largest
     full = CLEARLY_FULL * largest
-    clear = not at_kink and bool(((singular <= none) | (singular >= full)).all())
+    gone = none / 8  # between the two rounding might have made it, or hidden it
+    clear = not at_kink and bool(((singular <= gone) | (singular >= full)).all())
     smallest = singular[-1] if j.shape[0] >= j.shape[1] else 0.0
     condition = np.inf if smallest == 0.0 else largest / smallest
     return Rank(int((singular > none).sum()), clear, float(condition))
