@@ -25,6 +25,7 @@ EXTRAS = {
     "jaxinv.FunctionGenerator.from_torch": "torch",
     "jaxinv.Generator.from_onnx": "onnx",
     "jaxinv.posterior": "blackjax",
+    "jaxinv.Posterior": "blackjax",
     "jaxinv.Posterior.interval": "blackjax",
     "jaxinv.Posterior.level": "blackjax",
 }

@@ -40,6 +40,10 @@ class Modes:
     part. residual: (B, M), ||G(z) - x||_2 of the observed entries. weight: (B, M), each mode's
     share of the posterior probability by Laplace's approximation, NaN where no noise is stated.
     hits: (B, M), runs that ended there. count: (B,), modes found, at most M.
+
+    >>> g = jaxinv.Generator.from_layers([([[1.0]], None, "identity")])
+    >>> jaxinv.modes(g, [[2.0], [3.0]], operator=abs)
+    Modes(latent (2, 2, 1): 2 to 2 a row)
     """
 
     latent: Float[np.ndarray, "*batch M k"]

@@ -39,6 +39,10 @@ class Posterior:
     over entries of the latent (Gelman and Rubin 1992, of halved chains). ess: (B,) effective number
     of independent draws, the least over entries. reliable: (B,), r_hat below 1.05 and ess of 100 or
     more. What is said is said of the modes that were found.
+
+    >>> g = jaxinv.Generator.from_layers([([[1.0]], None, "identity")])
+    >>> jaxinv.posterior(g, [0.0], noise=1.0)
+    Posterior(samples (1000, 1): 1 reliable, Modes(latent (1, 1): 1 to 1 a row))
     """
 
     samples: Float[np.ndarray, "*batch draws k"]
