@@ -24,7 +24,7 @@ from jaxinv.outcome.search_report import SearchReport
 from jaxinv.outcome.status import Status
 
 EXPLAINED = (int(Status.SOLVED), int(Status.UNDERDETERMINED))
-SLIGHT = 1e-2  # of the latent: an error below which no decoder bends
+SLIGHT = 0.1  # of the latent: an error below which a decoder hardly bends
 EXACT = 1e-6  # relative misfit, and relative rounding
 BY_RANK = -1  # in place of a dimension: the Jacobian's rank is to tell
 

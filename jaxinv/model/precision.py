@@ -96,11 +96,15 @@ def byte_steps(
         step = (high - low) / 255.0
         level = (np.where(seen, x, low) - low) / step
         nearest = np.round(level)
-        inside = (level > 0.5) & (level < 254.5) & (nearest % FIFTH != 0)
-        inside = np.sort(np.where(inside, nearest, 0.0), axis=-1)
-        levels = (np.diff(inside, axis=-1, prepend=0.0) > 0).sum(-1)
         with np.errstate(invalid="ignore"):
             multiple = np.abs(level - nearest) <= MULTIPLE
-        bytes_ = (multiple & (level > -0.5) & (level < 255.5)).all(-1)
-        steps = np.where(bytes_ & (levels >= FEWEST_LEVELS) & (steps == 0), step, steps)
+        rows = np.flatnonzero((multiple & (level > -0.5) & (level < 255.5)).all(-1) & (steps == 0))
+        if not rows.size:
+            continue
+        told = nearest[rows]
+        inside = np.sort(
+            np.where((told > 0) & (told < 255) & (told % FIFTH != 0), told, 0.0), axis=-1
+        )
+        levels = (np.diff(inside, axis=-1, prepend=0.0) > 0).sum(-1)
+        steps[rows] = np.where(levels >= FEWEST_LEVELS, step, 0.0)
     return steps

@@ -2,8 +2,8 @@ r"""Minima of neighbouring cells, where noise is all that a search has left to e
 
 Noise of deviation s puts a latent anywhere within z + C^(1/2) e, C = s^2 (J' W^2 J)^-1, e of
 N(0, I), across kinks and bends beyond which there may be another minimum, a little lower. With
-hundreds of degrees of freedom it is hardly ever lower by 1% (`Facts.telling`); with fewer it is
-looked for, by steps from a few such points. Where they end here and there, none is known to be the
+hundreds of degrees of freedom it is hardly ever lower by 1%; with few (`Facts.powerful`) it is
+looked for, by steps from some such points. Where they end here and there, none is known to be the
 lowest.
 """
 
@@ -16,7 +16,6 @@ from jaxinv.certify.local_rank import RANK_TOLERANCE
 from jaxinv.joint.descent.levenberg_marquardt import Runs
 from jaxinv.joint.descent.orthogonal_step import linearized, orthogonal_steps
 from jaxinv.joint.problem import Problem
-from jaxinv.joint.search.facts import TELLING
 from jaxinv.joint.search.state import Search, with_ends
 from jaxinv.joint.search.stopping import LOWER
 
@@ -30,7 +29,7 @@ def with_neighbours(problem: Problem, search: Search) -> Search:
     """The search, its rows that noise explains in the lowest minimum of the cells around."""
     seen = (problem.weight > 0).sum(-1) - problem.generator.latent_size
     noisy = (search.explained | search.believed) & ~search.reproduced
-    asked = noisy & search.facts.live & (seen > 0) & (seen < TELLING)
+    asked = noisy & search.facts.live & ~search.facts.powerful & (seen > 0)
     rugged = np.zeros_like(asked)
     for number in range(ROUNDS):
         if not asked.any():
