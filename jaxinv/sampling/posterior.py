@@ -16,17 +16,16 @@ from jaxinv.call.request import Options
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.prior import GaussianPrior
 from jaxinv.outcome.inversion import Inversion
-from jaxinv.sampling.chains import Draws, Lanes, mixing, sampled
+from jaxinv.sampling.chains import Draws, mixing, sampled
 from jaxinv.sampling.modes import MOST, Modes, Question, distinct, ends, question
+from jaxinv.sampling.partition import SLIGHT, chains_of, partition
 from jaxinv.sampling.regions import Normal, Regions, log_part
-from jaxinv.sampling.target import Target, energies, informations
+from jaxinv.sampling.target import Target, energies
 from jaxinv.settings.checks import require
 
-SLIGHT = 1e-4  # of the posterior, by Laplace's approximation: less is not sampled
 MIXED = 1.05  # R-hat of chains that have met
 ENOUGH = 100  # effective draws
-HALVINGS = 20  # of a start that lies outside of its mode's region
-OVERDISPERSED = 1.5  # of a chain's start, over the normal distribution at its mode
+SHORTEST = 250  # draws of a chain: fewer neither show whether it has met others nor fit a bridge
 
 
 @dataclass(frozen=True)
@@ -124,10 +123,10 @@ def posterior(
     inversion: what `invert` found, whose latents are looked at as modes beside those that `runs`
     runs from random points end in. noise: standard deviation, one for all entries, (n,) or (B, n),
     or a noise model. prior: of the latent, N(0, I) where none is given. draws: of each row.
-    chains: in each mode's region, of warmup steps and draws / chains draws each (No-U-Turn sampler
-    of Hoffman and Gelman 2014, in blackjax, which the extra `posterior` installs). mask, weights,
-    operator, seed: as for `invert`. Raises ValueError where an argument does not fit, or blackjax
-    is not there.
+    chains: in each mode's region, of warmup steps and draws / chains draws each, 250 at least
+    (No-U-Turn sampler of Hoffman and Gelman 2014, in blackjax, which the extra `posterior`
+    installs). mask, weights, operator, seed: as for `invert`. Raises ValueError where an argument
+    does not fit, or blackjax is not there.
 
     >>> g = jaxinv.Generator.from_layers([([[1.0], [1.0]], None, "identity")])
     >>> drawn = jaxinv.posterior(g, [3.0, 3.0], noise=1.0)
@@ -161,10 +160,10 @@ def _drawn(
     """Chains in every mode's region, and of them as many draws as its part of the posterior."""
     target = asked.target
     batch, _, k = found.latent.shape
-    cut, root, used = _cut(target, found)
+    cut, root, used = partition(target, found)
     owner, mode = np.nonzero(used)
-    lanes = _lanes(cut, owner, mode, chains, k, seed)
-    drawn = sampled(target, cut, root, lanes, warmup, -(-draws // chains))
+    lanes = chains_of(cut, root, owner, mode, chains, seed)
+    drawn = sampled(target, cut, root, lanes, warmup, max(-(-draws // chains), SHORTEST))
     # A chain after the other, in each region.
     drawn = Draws(*(part.reshape(len(owner), chains, -1, *part.shape[2:]) for part in drawn))
     weight = np.where(found.count[:, None] > 0, used.astype(float), np.nan)
@@ -188,52 +187,6 @@ def _drawn(
         samples[row], energy[row] = (np.concatenate(part) for part in zip(*kept, strict=True))
     reliable = (r_hat < MIXED) & (ess >= ENOUGH)
     return Posterior(samples, energy, found, weight, r_hat, ess, reliable, target)
-
-
-def _cut(
-    target: Target, found: Modes
-) -> tuple[Regions, Float[np.ndarray, "B M k k"], Bool[np.ndarray, "B M"]]:
-    """Regions of the modes that weigh something, S of each, and which these are."""
-    batch, most, k = found.latent.shape
-    used = np.nan_to_num(found.weight) >= SLIGHT
-    used[:, 0] |= found.count > 0
-    owner, mode = np.nonzero(used)
-    root = np.tile(np.eye(k), (batch, most, 1, 1))
-    information = informations(target, owner, found.latent[owner, mode])
-    root[owner, mode] = np.linalg.cholesky(np.linalg.inv(information))
-    height = np.full((batch, most), -np.inf)
-    height[owner, mode] = -np.log(np.diagonal(root[owner, mode], axis1=1, axis2=2)).sum(1)
-    cut = Regions(np.nan_to_num(found.latent), np.linalg.inv(root), height)
-    # A mode that lies in a wider one's region is part of it.
-    for row, own in zip(owner, mode, strict=True):
-        near = Regions(*(part[row] for part in cut)).of_all(found.latent[row, own][None])
-        used[row, own] = near[0] == own
-    return cut._replace(height=np.where(used, height, -np.inf)), root, used
-
-
-def _lanes(
-    cut: Regions,
-    owner: Int[np.ndarray, " P"],
-    mode: Int[np.ndarray, " P"],
-    chains: int,
-    k: int,
-    seed: int,
-) -> Lanes:
-    """Chains of every region, from points about its mode that lie in it."""
-    owner, mode = np.repeat(owner, chains), np.repeat(mode, chains)
-    number = np.tile(np.arange(chains), len(owner) // chains)
-    start, seeds = np.zeros((len(owner), k)), np.zeros(len(owner), np.int64)
-    for lane, name in enumerate(zip(owner, mode, number, strict=True)):
-        rng = np.random.default_rng([seed % 2**63, *name])
-        seeds[lane], u = rng.integers(2**31), OVERDISPERSED * rng.standard_normal(k)
-        own = Regions(*(part[name[0]] for part in cut))
-        spread = np.linalg.inv(own.inverse[name[1]])
-        for _ in range(HALVINGS):
-            if own.of_all((own.centre[name[1]] + spread @ u)[None])[0] == name[1]:
-                start[lane] = u
-                break
-            u = u / 2
-    return Lanes(owner, mode, start, seeds)
 
 
 def _parts(
