@@ -151,7 +151,13 @@ def _bent(
     error: Float[np.ndarray, " B"],
     asked: Bool[np.ndarray, " B"],
 ) -> Float[np.ndarray, " B"]:
-    """The errors, of which those that are no small ones are looked at where G may bend."""
+    """The errors, of which those that are no small ones are looked at where G may bend.
+
+    A chain of lines bends at kinks alone, which the gain takes for open.
+    """
+    layers = problem.generator.layers
+    if layers and all(layer.activation.piecewise_linear for layer in layers):
+        return error
     norm = np.linalg.norm(latent, axis=-1)
     rows = np.flatnonzero(asked & np.isfinite(error) & (error > SLIGHT * norm))
     if not rows.size:
