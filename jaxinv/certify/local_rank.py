@@ -146,15 +146,11 @@ def surroundings(
             slope = jnp.where(known, slope, jnp.minimum(slope, layer.activation.slope))
             unsure.append(~known)
         slopes.append(slope)
-    open_ = jnp.concatenate(unsure, axis=1)
-
-    def flatter() -> tuple[Array, Array, Array]:
-        sure = walk.columns(layers, slopes)
-        return sure, *_clear(sure, observed)
-
-    # Exact observations hardly ever leave a unit open: J_sure is J then, which took long enough.
-    sure, surely, gain = jax.lax.cond(open_.any(), flatter, lambda: (columns, clear, gain))
-    return Surroundings(columns, sure, open_.mean(1), clear & surely, gain, clear)
+    share = jnp.concatenate(unsure, axis=1).mean(1)
+    # Where nothing is open as well: what is open in another row must not change this one's bits.
+    sure = walk.columns(layers, slopes)
+    surely, gain = _clear(sure, observed)
+    return Surroundings(columns, sure, share, clear & surely, gain, clear)
 
 
 def _clear(
