@@ -159,11 +159,10 @@ def _bent(
     if layers and all(layer.activation.piecewise_linear for layer in layers):
         return error
     norm = np.linalg.norm(latent, axis=-1)
-    rows = np.flatnonzero(asked & np.isfinite(error) & (error > SLIGHT * norm))
-    if not rows.size:
+    asked = asked & np.isfinite(error) & (error > SLIGHT * norm)
+    if not asked.any():
         return error
-    # The rows' number must not change their bits: the batch keeps its shape.
-    asked = np.isin(np.arange(len(latent)), rows)
+    # All rows are handed on, asked or not: their number must not change the bits of those that are.
     found = reach(problem.generator, latent, problem.weight > 0, size, np.where(asked, error, 0.0))
     return np.where(asked, found, error)
 
