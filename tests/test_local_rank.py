@@ -7,7 +7,8 @@ import pytest
 
 import jaxinv
 from jaxinv import Status
-from jaxinv.certify.local_rank import SURE, local_rank
+from jaxinv.certify.local_rank import local_rank
+from jaxinv.certify.noise_level import SURE
 
 
 def jacobian(layers, z):
@@ -147,3 +148,30 @@ def test_a_misfit_beside_a_large_bias_is_seen():
     other = x + np.where(np.arange(40) % 2, 1.0, -1.0)  # a ten-millionth of x, as large as its code
     for method in ("auto", "exact"):
         assert not np.asarray(jaxinv.invert(g, other, method).explained).any()
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+@pytest.mark.parametrize("noise", [None, 1e-3])
+def test_rounding_of_single_precision_is_no_rank(missing, noise):
+    """J = -B is what two matrices leave that are 1e7 times as large, but for single precision."""
+    rng = np.random.default_rng(3)
+    k, n = 5, 40
+    large = np.round(rng.standard_normal((n, k)) * 2.0**20) / 2.0**20
+    factors = (rng.standard_normal(shape) for shape in ((n, k - missing), (k - missing, k)))
+    left, right = (np.round(4.0 * factor) for factor in factors)
+    small = left @ right
+    small *= 2.0**-24
+    first = np.concatenate([large, large + small])
+    both = [(first, None, "identity"), (np.hstack([np.eye(n), -np.eye(n)]), None, "identity")]
+    both.append((np.eye(n), None, "leaky_relu:0.5"))
+    g = jaxinv.Generator.from_layers(both)
+    z = rng.standard_normal((70, k))
+    jacobian = np.where(z @ -small.T > 0, 1.0, 0.5)[:, :, None] * -small
+    errors = None if noise is None else np.full((70, n), noise * 2.0**-24)
+    found = local_rank(g, z, np.ones((70, n), bool), errors)
+    if noise is None:
+        np.testing.assert_array_equal(found.rank, np.linalg.matrix_rank(jacobian))
+    assert (found.rank == k - missing).all()
+    if not missing:
+        gain = np.linalg.norm(np.linalg.pinv(jacobian), axis=(1, 2))
+        assert (found.gain >= 0.999999 * gain).all() and (found.gain <= 3.0 * gain).all()

@@ -6,11 +6,12 @@ from scipy import stats
 
 import jaxinv
 from jaxinv import Status
+from jaxinv.joint.search import significance
 from jaxinv.joint.search.normality import LEVEL, not_gaussian
 from jaxinv.joint.search.significance import tells_of_a_code
 
-ROWS = 4000  # of which the level allows 4 and, at odds of 1 to 10,000, up to 13
-MOST = int(stats.binom.ppf(1 - 1e-4, ROWS, 2e-3))  # of a level that is off by two at most
+ROWS = 40_000
+MOST = int(stats.binom.ppf(1 - 1e-4, ROWS, 2 * LEVEL))  # of a level that is off by two at most
 
 
 @pytest.mark.parametrize("entries", [10, 40, 400])
@@ -18,7 +19,7 @@ MOST = int(stats.binom.ppf(1 - 1e-4, ROWS, 2e-3))  # of a level that is off by t
 def test_gaussian_noise_is_refused_as_seldom_as_the_level_says(entries, scale):
     misfit = scale * np.random.default_rng(0).standard_normal((ROWS, entries))
     refused = not_gaussian(misfit, np.ones(misfit.shape, bool))
-    assert LEVEL == 1e-3 and refused.sum() <= MOST
+    assert LEVEL == 1e-4 and refused.sum() <= MOST
 
 
 def test_the_statistic_is_the_one_that_scipy_computes():
@@ -102,4 +103,5 @@ def test_noise_through_an_affine_net_is_taken_for_a_code_as_seldom_as_the_level_
     loss = ((x - (weight @ fit).T) ** 2).sum(1)
     g = jaxinv.Generator.from_layers([(weight, None, "identity")])
     told = tells_of_a_code(g, np.linalg.norm(x, axis=1), loss, np.full(ROWS, n))
-    assert told.sum() <= MOST
+    most = stats.binom.ppf(1 - 1e-4, ROWS, 2 * significance.LEVEL)
+    assert told.sum() <= most

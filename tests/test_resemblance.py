@@ -42,7 +42,7 @@ def fitted(weight, target, w):
 @pytest.mark.parametrize("law", ["normal", "uniform", "laplace"])
 @pytest.mark.parametrize("level", [1e-6, 0.1, 10.0])
 def test_noise_of_one_level_passes(linear, law, level):
-    """2,000 rows, of which the level allows 2 and, at odds of 1 to 10,000, up to 9."""
+    """2,000 rows, of which the level allows none in five and, at odds of 1 to 10,000, up to 4."""
     generator, weight, images = linear
     rng = np.random.default_rng(1)
     noise = getattr(rng, law)(*((-1, 1) if law == "uniform" else (0, 1)), (2000, N))
@@ -50,8 +50,8 @@ def test_noise_of_one_level_passes(linear, law, level):
     x = np.asarray(generator(latent)) + level * noise
     bias = np.asarray(generator.layers[0].bias)
     found = told(generator, x, fitted(weight, x - bias, np.ones(N)), images)
-    assert LEVEL == 1e-3
-    assert found.sum() <= 9
+    assert LEVEL == 1e-4
+    assert found.sum() <= 4
 
 
 def test_noise_passes_as_the_weights_say_it(linear):
@@ -62,7 +62,7 @@ def test_noise_passes_as_the_weights_say_it(linear):
     x = np.asarray(generator(latent)) + deviation * rng.standard_normal((2000, N))
     bias = np.asarray(generator.layers[0].bias)
     right = fitted(weight, x - bias, 1 / deviation)
-    assert told(generator, x, right, images, 1 / deviation).sum() <= 9
+    assert told(generator, x, right, images, 1 / deviation).sum() <= 4
 
 
 def test_what_is_left_of_an_image_does_not_pass(linear):

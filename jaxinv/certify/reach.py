@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxinv.certify.local_rank import block_size
+from jaxinv.certify.surroundings import block_size
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.norms import row_norms
 from jaxinv.linalg.on_device import on_device

@@ -35,8 +35,9 @@ from scipy.special import ndtri, stdtrit
 
 from jaxinv.certify.curvature import curvature
 from jaxinv.certify.identifiability import observed_rows
-from jaxinv.certify.local_rank import RANK_TOLERANCE, block_size, surroundings
+from jaxinv.certify.local_rank import RANK_TOLERANCE
 from jaxinv.certify.noise_level import noise_of
+from jaxinv.certify.surroundings import block_size, surroundings
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.norms import row_norms
 from jaxinv.linalg.on_device import on_device

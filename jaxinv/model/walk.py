@@ -4,6 +4,7 @@ At each layer u_i = W_i z_{i-1} + b_i, and a rule says what becomes of it: the o
 slopes on the diagonal of D_i. With the slopes of one walk,
 
     columns:   J' = W_1' D_1 W_2' D_2 ... W_d' D_d, one image of each latent entry, first to last;
+    along:     J v = D_d W_d ... D_1 W_1 v;
     gradients: W_i D_{i-1} W_{i-1} ... D_1 W_1, how every pre-activation depends on the latent.
 
 All of it is for use inside a traced computation, or on NumPy arrays where a caller has set float64.
@@ -134,6 +135,15 @@ def columns(
     parts = jnp.moveaxis(padded.reshape(*batch, groups, size, width), -3, 0)
     whole = jnp.moveaxis(jax.lax.map(carried, parts), 0, -3)
     return whole.reshape(*batch, groups * size, -1)[..., :k, :]
+
+
+def along(
+    layers: Sequence[Layer], slopes: Sequence[Array], direction: Float[Array, "*B k"]
+) -> Float[Array, "*B n"]:
+    """J v of the slopes of a walk, in the precision of the direction v."""
+    for layer, slope in zip(layers, slopes, strict=True):
+        direction = slope * layer.linear(direction)
+    return direction
 
 
 def gradients(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxinv.certify.local_rank import block_size
+from jaxinv.certify.surroundings import block_size
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.on_device import on_device
 from jaxinv.sampling.regions import Regions

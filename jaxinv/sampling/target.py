@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxinv.call.request import Data, Request
-from jaxinv.certify.local_rank import block_size
+from jaxinv.certify.surroundings import block_size
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.on_device import on_device
 from jaxinv.model.decoder import Decoder

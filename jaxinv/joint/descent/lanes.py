@@ -33,7 +33,7 @@ MOST_LANES = 1024
 MOST_ON_CPU, MOST_CONVOLVED_ON_CPU = 16, 8
 # Times as many race, as far as these bytes hold their Jacobians: most of their steps need none. No
 # more than half a batch, or the last waves, which are for few rows, compute mostly idle lanes.
-MOST_RACING, RACING_BYTES = 4, 1 << 25
+MOST_RACING, RACING_BYTES = 2, 1 << 25
 CLOSINGS = 4  # Jacobians in single precision with which a run is closed, at most
 CLOSED = 1e-4  # of the loss, by a closing: where a run has ended in its minimum
 ROUNDS = 4  # steps between two looks at which lanes are done

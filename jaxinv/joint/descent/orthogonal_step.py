@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxinv.certify.local_rank import block_size
+from jaxinv.certify.surroundings import block_size
 from jaxinv.joint.problem import Problem
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.on_device import on_device

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import log_ndtr
 
-LEVEL = 1e-3
+LEVEL = 1e-4
 # exp(1.2937 - 5.709 a + .0186 a^2) = LEVEL.
 LARGEST = (5.709 - np.sqrt(5.709**2 - 4 * 0.0186 * (1.2937 - np.log(LEVEL)))) / (2 * 0.0186)
 FEWEST = 8  # entries from which on the statistic's distribution is known

@@ -76,7 +76,9 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
     # Where a layer-wise start costs more than a run from anywhere, runs come first.
     peel_at = 0 if peeling_pays(problem.generator) else PEEL_AFTER
     for start, wave in waves(method.plan.runs, method.plan.nearby):
-        if peeling and (start is Start.NEARBY or wave.start >= peel_at) and search.open.any():
+        if not search.open.any():
+            break
+        if peeling and (start is Start.NEARBY or wave.start >= peel_at):
             peeling = False
             for now in _from_peeling(problem, method, search, engine):
                 search = _looked_at(problem, now, images)

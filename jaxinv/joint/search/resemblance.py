@@ -20,7 +20,7 @@ from scipy.special import stdtrit
 from jaxinv.joint.problem import Problem
 from jaxinv.linalg.on_device import on_device
 
-LEVEL = 1e-3
+LEVEL = 1e-4
 
 
 def resembles_images(

@@ -1,4 +1,4 @@
-"""What speaks against calling a misfit noise: three tests, each wrong in one row of a thousand.
+"""What speaks against calling a misfit noise: three tests, each seldom wrong.
 
 Noise of one level, as the weights say it, resembles no image (`resemblance`), has the entries of a
 normal distribution (`normality`), and leaves something to a code that is there (`significance`).
