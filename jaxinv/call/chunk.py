@@ -135,6 +135,7 @@ def joint_problem(
         weight = np.ldexp(weight, -np.frexp(weight.max(-1, keepdims=True, initial=0.0))[1])
     box = Box(*(on_device(side) for side in request.latent_bounds))
     blank = blank_image(request.generator, box, len(x))
+    rounding = rounding._replace(step=rounding.steps(x, weight > 0))
     error = entry_rounding(rounding, x, weight, request.generator)
     surely = entry_rounding(rounding, x, weight, request.generator, SURELY)
     with np.errstate(over="ignore"):

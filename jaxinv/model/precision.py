@@ -27,11 +27,18 @@ COMPUTED_IN = 2.0**-20
 class Rounding(NamedTuple):
     """unit: half the relative distance of neighbouring numbers. step: their distance, if fixed.
 
-    step is None where nobody says so: each row's own values tell whether they were bytes.
+    step: of all rows or (B,) of each; None where nobody says so: a row's own values tell then
+    whether they were bytes.
     """
 
     unit: float
-    step: float | None = 0.0
+    step: Float[np.ndarray, " B"] | float | None = 0.0
+
+    def steps(
+        self, x: Float[np.ndarray, "B n"], seen: Bool[np.ndarray, "B n"]
+    ) -> Float[np.ndarray, " B"]:
+        """The step of each of these rows."""
+        return byte_steps(x, seen) if self.step is None else np.broadcast_to(self.step, len(x))
 
 
 def rounding_of(observations: Any, precision: Any) -> Rounding:
@@ -83,8 +90,8 @@ def entry_rounding(
     relative = rounding.unit * np.abs(x)
     if rounding.unit <= COMPUTED_IN:
         relative = accumulated * (relative + rounding.unit * typical * cancelled)
-    step = byte_steps(x, seen) if rounding.step is None else np.full(len(x), rounding.step)
-    return np.where(seen, np.hypot(relative, step[:, None] / np.sqrt(12.0)), 0.0)
+    step = rounding.steps(x, seen)[:, None]
+    return np.where(seen, np.hypot(relative, step / np.sqrt(12.0)), 0.0)
 
 
 def byte_steps(

@@ -48,19 +48,18 @@ def sampled(
 ) -> Draws:
     """So many draws of every chain, after a warmup that sets its step and its metric.
 
-    root: S of every mode. Raises ValueError where blackjax is not installed.
+    root: S of every mode.
     """
-    sampler = _blackjax()
     count, k = lanes.start.shape
     latent, energy = np.zeros((count, length, k)), np.zeros((count, length))
     for some, padded in blocks(np.arange(count), block_size(target.decoder, count, False)):
         owner, mode = lanes.owner[padded], lanes.mode[padded]
-        around = Regions(*(part[owner] for part in regions))
+        around = regions.at(owner)
         with jax.enable_x64(True):
             parts = (around.centre, around.inverse, around.height)
             shape = root[owner, mode], mode, lanes.start[padded], lanes.seed[padded]
             data = (on_device(part) for part in (*parts, *shape))
-            found = _run(sampler, warmup, length, target.some(owner), *data)
+            found = _run(sampler(), warmup, length, target.some(owner), *data)
         latent[some], energy[some] = (np.asarray(part)[: len(some)] for part in found)
     return Draws(latent, energy)
 
@@ -76,7 +75,7 @@ def mixing(
     half = length // 2
     halves = latent[:, :, : 2 * half].reshape(pairs, 2 * chains, half, k)
     with jax.enable_x64(True):
-        told = _mixing(_blackjax(), on_device(np.moveaxis(halves, 0, 2)))
+        told = _mixing(sampler(), on_device(np.moveaxis(halves, 0, 2)))
     r_hat, ess = (np.asarray(part).reshape(pairs, k) for part in told)
     r_hat, ess = (np.where(np.isfinite(p), p, bad) for p, bad in ((r_hat, np.inf), (ess, 1e-300)))
     return r_hat.max(1, initial=0.0), ess.min(1, initial=np.inf)
@@ -158,7 +157,8 @@ def _chain(
     return jax.lax.scan(step, state, jax.random.split(second, length))[1]
 
 
-def _blackjax() -> Any:
+def sampler() -> Any:
+    """blackjax. Raises ValueError where it is not installed."""
     try:
         import blackjax
     except ImportError:

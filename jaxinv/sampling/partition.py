@@ -36,7 +36,7 @@ def partition(
     cut = Regions(np.nan_to_num(found.latent), inverse, height)
     # A mode that lies in a wider one's region is part of it.
     for row, own in zip(owner, mode, strict=True):
-        near = Regions(*(part[row] for part in cut)).of_all(found.latent[row, own][None])
+        near = cut.at(row).of_all(found.latent[row, own][None])
         used[row, own] = near[0] == own
     return cut._replace(height=np.where(used, height, -np.inf)), root, used
 
@@ -57,7 +57,7 @@ def chains_of(
     for lane, name in enumerate(zip(owner, mode, number, strict=True)):
         rng = np.random.default_rng([seed % 2**63, *name])
         seeds[lane], u = rng.integers(2**31), OVERDISPERSED * rng.standard_normal(k)
-        own = Regions(*(part[name[0]] for part in cut))
+        own = cut.at(name[0])
         spread = root[name[0], name[1]]
         for _ in range(HALVINGS):
             if own.of_all((own.centre[name[1]] + spread @ u)[None])[0] == name[1]:

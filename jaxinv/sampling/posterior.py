@@ -16,7 +16,7 @@ from jaxinv.call.request import Options
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.prior import GaussianPrior
 from jaxinv.outcome.inversion import Inversion
-from jaxinv.sampling.chains import Draws, mixing, sampled
+from jaxinv.sampling.chains import Draws, mixing, sampled, sampler
 from jaxinv.sampling.modes import MOST, Modes, Question, distinct, ends, question
 from jaxinv.sampling.partition import SLIGHT, chains_of, partition
 from jaxinv.sampling.regions import Normal, Regions, log_part
@@ -139,6 +139,7 @@ def posterior(
     require(runs >= 1, f"runs={runs} must be at least 1")
     if noise is None:
         raise ValueError("a posterior needs noise=, the deviation of the observations or a model")
+    sampler()  # asked for before the runs are made, not after
     options = Options(
         mask=of_both_parts(operator, mask),
         weights=of_both_parts(operator, weights),
@@ -169,7 +170,7 @@ def _drawn(
     weight = np.where(found.count[:, None] > 0, used.astype(float), np.nan)
     for row in np.flatnonzero(used.sum(1) > 1):
         here = np.flatnonzero(owner == row)
-        own = Regions(*(part[row] for part in cut))
+        own = cut.at(row)
         weight[row, mode[here]] = _parts(target, own, int(row), mode[here], drawn, here, seed)
     r_hat, ess = np.full(batch, np.nan), np.zeros(batch)
     samples, energy = np.full((batch, draws, k), np.nan), np.full((batch, draws), np.nan)

@@ -31,6 +31,10 @@ class Regions(NamedTuple):
     inverse: Any
     height: Any
 
+    def at(self, row: Any) -> "Regions":
+        """Those of one row, or of a row each."""
+        return Regions(self.centre[row], self.inverse[row], self.height[row])
+
     def of(self, z: Array) -> Array:
         """Which mode a latent (k,) belongs to, for use inside a traced computation."""
         apart = jnp.einsum("mij,mj->mi", self.inverse, z - self.centre, precision="highest")
