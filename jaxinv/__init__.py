@@ -138,7 +138,7 @@ __all__ = [
 
 
 # Rooms with public names of their own.
-_ROOMS = ("certify", "hardness", "measurements")
+_ROOMS = ("certify", "hardness", "measurements", "plots")
 
 
 def __getattr__(name: str) -> Any:
