@@ -28,6 +28,10 @@ class _Programs:
     single: Traced
     double: Traced
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Programs":
+        # Nothing of it changes, and a copy would be compiled anew.
+        return self
+
 
 @dataclass(frozen=True, init=False, eq=False)
 class FunctionGenerator:

@@ -76,7 +76,8 @@ def _worst(columns: Mapping[str, np.ndarray]) -> str:
     )
     title = f"The worst of {len(columns['status']):,} rows" if len(rows) > 1 else ""
     caption = f'<caption style="text-align:left">{title}</caption>' if title else ""
-    return f'<table style="font:inherit">{caption}<thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>'
+    body = f"<thead>{head}</thead><tbody>{''.join(lines)}</tbody>"
+    return f'<table style="font:inherit">{caption}{body}</table>'
 
 
 def worst_rows(status: np.ndarray, residual: np.ndarray, most: int = WORST) -> list[int]:

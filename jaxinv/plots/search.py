@@ -15,8 +15,8 @@ def search_course(inversion: Inversion) -> Any:
 
     The first panel counts rows by the runs made on them, those on the first layers included, and in
     grey by the runs that ended in the minimum kept. Of single runs the report keeps no residuals.
-    Raises ValueError where the inversion has no `SearchReport`, which methods that go layer by layer
-    and "gd" do not make, and ImportError without matplotlib (extra `plots`).
+    Raises ValueError where the inversion has no `SearchReport`, which methods that go layer by
+    layer and "gd" do not make, and ImportError without matplotlib (extra `plots`).
 
     >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
     >>> x = np.random.default_rng(0).standard_normal((6, 20))
