@@ -28,10 +28,6 @@ class _Programs:
     single: Traced
     double: Traced
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Programs":
-        # Nothing of it changes, and a copy would be compiled anew.
-        return self
-
 
 @dataclass(frozen=True, init=False, eq=False)
 class FunctionGenerator:
@@ -187,6 +183,10 @@ class FunctionGenerator:
         """f(z) flattened, (k,) -> (n,), by the program of its precision."""
         program = self.programs.double if z.dtype == jnp.float64 else self.programs.single
         return program(self.arrays, z).astype(z.dtype)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FunctionGenerator":
+        # Nothing of it changes, and a copy would be traced and compiled anew.
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A program cannot be pickled; the function that it was read from may be.
