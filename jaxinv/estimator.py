@@ -35,9 +35,7 @@ except ImportError as error:
         pass
 
 
-class GeneratorInverter(  # type: ignore[misc]  # scikit-learn has no types
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
-):
+class GeneratorInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Codes of observations as an estimator of scikit-learn (extra `sklearn`).
 
     generator: a decoder, or a function that makes one of the training data (N, n), as training
