@@ -15,10 +15,11 @@ import jaxinv
 import jaxinv.certify
 import jaxinv.hardness
 import jaxinv.measurements
+import jaxinv.plots
 
 LINKS = {
     name: f"{module.__name__}.{name}"
-    for module in (jaxinv.measurements, jaxinv.hardness, jaxinv.certify, jaxinv)
+    for module in (jaxinv.plots, jaxinv.measurements, jaxinv.hardness, jaxinv.certify, jaxinv)
     for name in module.__all__
 } | {"LayerLP": "jaxinv.settings.LayerLP"}
 MARKUP = re.compile(r"([\\*|_])")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jaxinv.certify.identifiability import Identifiability, identifiability
     from jaxinv.certify.rigorous import rigorous_radius
     from jaxinv.certify.uncertainty import Confidence, confidence
+    from jaxinv.estimator import GeneratorInverter
     from jaxinv.formats import load_generator, save_generator, shipped_generators
     from jaxinv.model.activation import Activation
     from jaxinv.model.function import FunctionGenerator
@@ -59,6 +60,7 @@ _HOME = {
     "FunctionGenerator": "model.function",
     "GaussianPrior": "model.prior",
     "Generator": "model.generator",
+    "GeneratorInverter": "estimator",
     "GradientDescent": "settings",
     "Huber": "model.likelihood.outliers",
     "Identifiability": "certify.identifiability",
@@ -105,6 +107,7 @@ __all__ = [
     "FunctionGenerator",
     "GaussianPrior",
     "Generator",
+    "GeneratorInverter",
     "GradientDescent",
     "Huber",
     "Identifiability",
@@ -138,7 +141,7 @@ __all__ = [
 
 
 # Rooms with public names of their own.
-_ROOMS = ("certify", "hardness", "measurements")
+_ROOMS = ("certify", "hardness", "measurements", "plots")
 
 
 def __getattr__(name: str) -> Any:

@@ -15,9 +15,10 @@ import jaxinv
 import jaxinv.certify
 import jaxinv.hardness
 import jaxinv.measurements
+import jaxinv.plots
 import jaxinv.settings
 
-MODULES = (jaxinv, jaxinv.certify, jaxinv.hardness, jaxinv.measurements)
+MODULES = (jaxinv, jaxinv.certify, jaxinv.hardness, jaxinv.measurements, jaxinv.plots)
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 # Examples that read a format whose library is an extra.
 EXTRAS = {
@@ -28,6 +29,13 @@ EXTRAS = {
     "jaxinv.Posterior": "blackjax",
     "jaxinv.Posterior.interval": "blackjax",
     "jaxinv.Posterior.level": "blackjax",
+    "jaxinv.Inversion.to_pandas": "pandas",
+    "jaxinv.Inversion.to_arrow": "pyarrow",
+}
+EXTRAS |= {f"jaxinv.plots.{name}": "matplotlib" for name in jaxinv.plots.__all__}
+EXTRAS |= {
+    f"jaxinv.GeneratorInverter{method}": "sklearn"
+    for method in ("", *(f".{name}" for name in vars(jaxinv.GeneratorInverter)))
 }
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 

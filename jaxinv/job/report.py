@@ -10,11 +10,13 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxinv.formats.arrays import read_npy
-from jaxinv.job import durable, plots
+from jaxinv.job import durable
 from jaxinv.job.inputs import refuse_replacing, refuse_replacing_inputs_of
 from jaxinv.job.job import Job
 from jaxinv.job.log import Log
 from jaxinv.job.retry import results, retries
+from jaxinv.model.image import as_image, image_shape
+from jaxinv.outcome import svg
 from jaxinv.outcome.status import Status
 
 WORST = 8
@@ -46,10 +48,10 @@ def write(job: Job, path: Path, truth: Path | None = None) -> None:
     found = _gather(job, None if truth is None else _planted(job, truth))
     sections = [
         ("Outcome", _outcome(found)),
-        ("Residuals", plots.histogram(found.residual, "||G(z) - x||, rows with a latent")),
+        ("Residuals", svg.histogram(found.residual, "||G(z) - x||, rows with a latent")),
     ]
     if truth is not None:
-        sections.append(("Recovery errors", plots.histogram(found.error, "||z - z*|| / ||z*||")))
+        sections.append(("Recovery errors", svg.histogram(found.error, "||z - z*|| / ||z*||")))
     sections += [
         ("Largest residuals", _worst(job, found)),
         ("Rows without a latent", _failures(found)),
@@ -96,8 +98,8 @@ def _gather(job: Job, truth: np.ndarray | None) -> Found:
 
 def _outcome(found: Found) -> str:
     statuses = [Status(value) for value, _ in found.counts.most_common()]
-    colours = [plots.BLUE if s.ok else plots.RED for s in statuses]
-    drawn = plots.bars([s.name for s in statuses], [found.counts[s] for s in statuses], colours)
+    colours = [svg.BLUE if s.ok else svg.RED for s in statuses]
+    drawn = svg.bars([s.name for s in statuses], [found.counts[s] for s in statuses], colours)
     words = "".join(f"<dt>{s.name}</dt><dd>{escape(s.sentence)}</dd>" for s in statuses)
     return f"{drawn}<dl>{words}</dl>"
 
@@ -106,7 +108,7 @@ def _worst(job: Job, found: Found) -> str:
     if not found.worst:
         return "<p>No row has a latent.</p>"
     observations = job.manifest.observations.open()
-    shape = _image_shape(job.generator.observation_size)
+    shape = image_shape(job.generator)
     lines = ["<tr><th>row</th><th>residual</th>"]
     lines += ["<th>observation</th><th>G(z)</th><th>difference</th></tr>" if shape else "</tr>"]
     for residual, number in reversed(found.worst):
@@ -121,7 +123,7 @@ def _worst(job: Job, found: Found) -> str:
             images.append(gap / max(gap.max(), 1e-300))
             titles = ("observation", "G(z)", "difference")
             for title, image in zip(titles, images, strict=True):
-                cells += f"<td>{plots.picture(_image(image, shape), f'{title} {number}')}</td>"
+                cells += f"<td>{svg.picture(as_image(image, shape), f'{title} {number}')}</td>"
         lines.append(f"<tr>{cells}</tr>")
     note = "<p>Each difference is scaled to its own maximum.</p>" if shape else ""
     return f"<table>{''.join(lines)}</table>{note}"
@@ -150,7 +152,7 @@ def _timing(job: Job) -> str:
     computing = sum(entry["computed"] - entry["begun"] - entry["read"] for entry in shards)
     workers = len({entry["worker"] for entry in shards})
     return (
-        plots.line(elapsed, rows.astype(float), "seconds since the first shard", "rows done")
+        svg.line(elapsed, rows.astype(float), "seconds since the first shard", "rows done")
         + f"<p>{len(shards)} shards, {workers} at work; summed over shards {computing:.4g} s "
         f"computing, {reading:.3g} s reading, {writing:.3g} s committing.</p>"
     )
@@ -175,19 +177,6 @@ def _settings(job: Job) -> str:
         facts["versions"] = ", ".join(f"{k} {v}" for k, v in layout.versions.items())
     lines = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts.items())
     return f'<table class="facts">{lines}</table>'
-
-
-def _image_shape(n: int) -> tuple[int, ...] | None:
-    """Side by side, or three channels of it, where n is such a number."""
-    side, colour = round(n**0.5), round((n / 3) ** 0.5)
-    if side >= 8 and side**2 == n:
-        return side, side
-    return (3, colour, colour) if colour >= 8 and 3 * colour**2 == n else None
-
-
-def _image(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    image = values.reshape(shape)
-    return image.transpose(1, 2, 0) if len(shape) == 3 else image
 
 
 _PAGE = Template("""<!doctype html>

@@ -184,6 +184,10 @@ class FunctionGenerator:
         program = self.programs.double if z.dtype == jnp.float64 else self.programs.single
         return program(self.arrays, z).astype(z.dtype)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FunctionGenerator":
+        # Nothing of it changes, and a copy would be traced and compiled anew.
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         # A program cannot be pickled; the function that it was read from may be.
         return FunctionGenerator, (self.programs.f, self.latent_size)

@@ -122,7 +122,10 @@ class Generator:
     def __call__(self, latent: Any) -> Array:
         """G(z) in float64, for one latent (k,) or a batch (B, k)."""
         with jax.enable_x64(True):
-            return _forward(self, checked_latent(latent, self.latent_size))
+            z = checked_latent(latent, self.latent_size)
+            if not z.size:  # convolutions gather patches, and those of no image have no size
+                return jnp.zeros((*z.shape[:-1], self.observation_size))
+            return _forward(self, z)
 
     def outputs(self, latent: Any) -> tuple[Array, ...]:
         """The outputs of every layer, first to last; the last one is G(z).

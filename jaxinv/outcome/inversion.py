@@ -2,16 +2,19 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxinv.outcome.notebook import summary
 from jaxinv.outcome.search_report import SearchReport
 from jaxinv.outcome.status import Status
+from jaxinv.outcome.table import arrow_table, pandas_frame, worded
 
 
 @partial(
@@ -119,6 +122,66 @@ class Inversion:
         """
         tally = Counter(np.atleast_1d(np.asarray(self.status)).tolist())
         return {Status(value): count for value, count in tally.most_common()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """NumPy arrays by name, one entry a row; statuses, starts and endings as words.
+
+        latent, status, ok, explained, residual, undetermined and allowed_error; objective and
+        prior_pull where there is a prior; the fields of `SearchReport` as search_runs, ..., and
+        those of each `LayerReport` as layer_1_tolerance, ..., counted from the first layer. Of one
+        observation, latent is (k,) and the others are single values.
+
+        >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+        >>> r = jaxinv.invert(g, g(np.ones((3, 2))), "exact")
+        >>> r.to_dict()["status"].tolist(), r.to_dict()["layer_2_active"].tolist()
+        (['SOLVED', 'SOLVED', 'SOLVED'], [8, 8, 8])
+        """
+        return {name: worded(name, values) for name, values in self._columns().items()}
+
+    def to_pandas(self) -> Any:
+        """The columns of `to_dict` as a pandas DataFrame, one row a row (extra `pandas`).
+
+        The latent's entries are the columns latent_0 to latent_{k-1}, behind all others; words are
+        categories. Raises ImportError where pandas is not installed.
+
+        >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+        >>> frame = jaxinv.invert(g, g(np.ones((3, 2))), "exact").to_pandas()
+        >>> frame[["status", "latent_0"]].round(6).values.tolist()
+        [['SOLVED', 1.0], ['SOLVED', 1.0], ['SOLVED', 1.0]]
+        """
+        return pandas_frame(self._columns())
+
+    def to_arrow(self) -> Any:
+        """The columns of `to_dict` as a table of Apache Arrow, one row a row (extra `export`).
+
+        latent is a list of k doubles, as in the .parquet file of a job. Raises ImportError where
+        pyarrow is not installed.
+
+        >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
+        >>> table = jaxinv.invert(g, g(np.ones((3, 2))), "exact").to_arrow()
+        >>> table.num_rows, str(table.schema.field("latent").type)
+        (3, 'fixed_size_list<item: double>[2]')
+        """
+        return arrow_table(self._columns())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: counts by status, a histogram of residuals, the worst rows."""
+        measures = {
+            name: np.asarray(getattr(self, name))
+            for name in ("status", "residual", "allowed_error", "undetermined")
+        }
+        return summary(tuple(self.latent.shape), self.counts(), measures)
+
+    def _columns(self) -> dict[str, Any]:
+        """The arrays of `to_dict`, with the numbers of words."""
+        names = ("latent", "status", "ok", "explained", "residual", "undetermined", "allowed_error")
+        columns = {name: getattr(self, name) for name in (*names, "objective", "prior_pull")}
+        reports: dict[str, Any] = {"search_": self.search}
+        reports |= {f"layer_{number}_": report for number, report in enumerate(self.layers, 1)}
+        for prefix, report in reports.items():
+            named = () if report is None else fields(report)
+            columns |= {f"{prefix}{field.name}": getattr(report, field.name) for field in named}
+        return {name: np.asarray(part) for name, part in columns.items() if part is not None}
 
     def __repr__(self) -> str:
         words = ", ".join(f"{count} {status.name}" for status, count in self.counts().items())

@@ -39,7 +39,8 @@ def histogram(values: Float[np.ndarray, " B"], axis: str, bins: int = 40) -> str
         return f"<p>{escape(axis)}: {finite.size} values, none above zero.</p>"
     low, high = np.floor(np.log10(positive.min())), np.ceil(np.log10(positive.max()))
     high = max(high, low + 1)
-    logs = np.log10(np.maximum(finite, 10.0**low))
+    # Not the logarithm of a lower limit: 10^low is 0 where the least value is a denormal number.
+    logs = np.where(finite > 0, np.log10(np.where(finite > 0, finite, 1.0)), low)
     counts, _ = np.histogram(logs, bins=bins, range=(low, high))
     inner = (WIDTH - LEFT - RIGHT) / bins
     top = counts.max()
@@ -100,5 +101,5 @@ def _frame(across: str, up: str, top: str) -> str:
         + _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, across, "middle")
         + _text(LEFT - 6, TOP + 10, top, "end")
         + _text(LEFT - 6, HEIGHT - BOTTOM, "0", "end")
-        + _text(LEFT + 6, TOP + 10, up, "start")
+        + _text(LEFT + 6, TOP - 2, up, "start")
     )
