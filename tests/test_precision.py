@@ -76,7 +76,7 @@ def test_rows_that_were_bytes_are_known_to_be(kind, low, high):
     rng = np.random.default_rng(0)
     level = rng.integers(0, 256, (4, 30))
     level[1] = 51 * (level[1] // 51)  # fifths, as written by hand
-    level[1, 0] = 7  # one that is none says nothing
+    level[1, 0] = 85  # a third
     x = (low + (high - low) * level / 255).astype(kind)
     x[2, 5] += 0.2 * (high - low) / 255
     seen = np.ones(x.shape, bool)
@@ -88,6 +88,9 @@ def test_rows_that_were_bytes_are_known_to_be(kind, low, high):
     few = low + (high - low) * np.array([[0, 0, 7, 0, 131, 0]]) / 255
     np.testing.assert_allclose(byte_steps(few.astype(kind).astype(float), few == few), step)
     assert not byte_steps(rng.random((1000, 30)), np.ones((1000, 30), bool)).any()
+    # A value alone, as exactly as single precision can be; 1e-4 of a step off it is no byte.
+    alone = low + (high - low) * np.array([[0, 255, 51, 7], [0, 255, 51, 7 + 1e-4]]) / 255
+    np.testing.assert_allclose(byte_steps(alone.astype(kind), alone == alone), [step, 0.0])
 
 
 def test_a_stated_precision_is_believed_before_the_values():

@@ -13,9 +13,11 @@ UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16
 PIXEL = {"uint8": 1.0 / 255.0}  # the step of what was scaled to [0, 1] afterwards
 # Images are bytes scaled to one of these ranges, as far as single precision shows it. So many
 # different values inside a range are not multiples of its step by chance; multiples of a fifth, 51
-# steps, may be, which are written by hand.
+# steps, may be, which are written by hand. A value alone is none either where it is one as exactly
+# as single precision can be, and no multiple of a fifteenth.
 RANGES = ((0.0, 1.0), (-1.0, 1.0))
 MULTIPLE, FEWEST_LEVELS, FIFTH = 2.0**-12, 2, 51
+EXACT_MULTIPLE, FIFTEENTH = 2.0**-15, 17
 # Roundings on the way through a net add up to a few of the last one, of entries near zero as well:
 # they are of the size of the sums that cancelled there.
 ACCUMULATED = 8.0
@@ -104,14 +106,16 @@ def byte_steps(
         level = (np.where(seen, x, low) - low) / step
         nearest = np.round(level)
         with np.errstate(invalid="ignore"):
-            multiple = np.abs(level - nearest) <= MULTIPLE
-        rows = np.flatnonzero((multiple & (level > -0.5) & (level < 255.5)).all(-1) & (steps == 0))
+            off = np.abs(level - nearest)
+        multiple = (off <= MULTIPLE) & (level > -0.5) & (level < 255.5)
+        rows = np.flatnonzero(multiple.all(-1) & (steps == 0))
         if not rows.size:
             continue
         told = nearest[rows]
-        inside = np.sort(
-            np.where((told > 0) & (told < 255) & (told % FIFTH != 0), told, 0.0), axis=-1
-        )
+        within = (told > 0) & (told < 255)
+        inside = np.sort(np.where(within & (told % FIFTH != 0), told, 0.0), axis=-1)
         levels = (np.diff(inside, axis=-1, prepend=0.0) > 0).sum(-1)
-        steps[rows] = np.where(levels >= FEWEST_LEVELS, step, 0.0)
+        alone = (within & (told % FIFTEENTH != 0)).any(-1)
+        alone &= (off[rows] <= EXACT_MULTIPLE).all(-1)
+        steps[rows] = np.where((levels >= FEWEST_LEVELS) | alone, step, 0.0)
     return steps
