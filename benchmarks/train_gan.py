@@ -1,4 +1,4 @@
-"""Train two generators of GANs on MNIST, for the benchmark of nets that do not expand or saturate.
+"""Train generators of GANs on MNIST, for the benchmark of nets that do not expand or saturate.
 
 A generator G and a discriminator D play (Goodfellow et al. 2014, the non-saturating loss)
 
