@@ -19,7 +19,7 @@ from jaxinv.certify.surroundings import (
     surroundings,
 )
 from jaxinv.linalg.blocks import blocks
-from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.model.decoder import Decoder
 
 RANK_TOLERANCE = 1e-13  # of the largest singular value
@@ -61,9 +61,8 @@ def local_rank(
                 error = None if deviation is None else on_device(deviation[padded])
                 data = on_device(latent[padded]), on_device(observed[padded]), error
                 around = surroundings(decoder, *data, precision)
-            clear, gain_there, well_there = (
-                np.asarray(part)[: len(rows)] for part in (around.clear, around.gain, around.well)
-            )
+            parts = on_host((around.clear, around.gain, around.well))
+            clear, gain_there, well_there = (part[: len(rows)] for part in parts)
             gain[rows] = np.where(asked, gain_there, gain[rows])
             well[rows] = np.where(asked, well_there, well[rows])
             doubt[rows] = asked & ~clear

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxinv.linalg.normal_matrix import pair_products
-from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.linalg.refill import Queue, room
 from jaxinv.linalg.select import select
 from jaxinv.lp.device_program import DeviceMatrix, Program, State
@@ -103,7 +103,8 @@ def _run(
         loaded = matrix, program, state
         if last is None:
             last = room(state, problem.batch_size)
-        done = np.asarray(state.finished) | np.asarray(state.stuck)
+        finished, stuck = on_host((state.finished, state.stuck))
+        done = finished | stuck
         queue.store(occupied & done, state, last)
     assert last is not None, "an empty batch has no state"
     return last

@@ -22,7 +22,7 @@ from jaxinv.joint.descent.levenberg_marquardt import (
 from jaxinv.joint.descent.matrix_free import LONG_LATENT, matrix_free_runs
 from jaxinv.joint.descent.race import Track, track
 from jaxinv.linalg.blocks import blocks
-from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.linalg.refill import Queue
 from jaxinv.model.decoder import Decoder
 
@@ -162,5 +162,5 @@ class Engine:
         for some, padded in blocks(np.arange(len(row)), self.lanes):
             data = self.observation[row[padded]], self.weight[row[padded]], latent[padded]
             ended = ending(self.decoder, *(on_device(part) for part in data), self.box)
-            parts.append([np.asarray(part)[: len(some)] for part in ended])
+            parts.append([part[: len(some)] for part in on_host(ended)])
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
