@@ -16,10 +16,10 @@ from benchmarks import round_trips
 BUDGET = {
     "exact": (13, 5),
     "auto": (5, 4),
-    "auto, noise": (270, 270),
-    "linf": (90, 90),
-    "lm": (70, 60),
-    "gd": (10, 40),
+    "auto, noise": (260, 230),
+    "linf": (80, 48),
+    "lm": (70, 66),
+    "gd": (6, 32),
 }
 
 

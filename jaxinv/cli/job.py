@@ -23,7 +23,7 @@ from jaxinv.job import executors
 from jaxinv.job.compiled import keep_programs
 from jaxinv.job.job import Job
 from jaxinv.job.retry import open_retry, results, retries
-from jaxinv.job.run import CHUNK_MEMORY, Executors, run
+from jaxinv.job.run import Executors, run
 from jaxinv.job.summary import status_counts
 from jaxinv.outcome.status import Status, unconfirmed
 
@@ -197,9 +197,9 @@ def _exit_code(job: Job) -> int:
     return 1 if unconfirmed(_counts(job)) else 0
 
 
-def _bytes(size: str | None) -> int:
+def _bytes(size: str | None) -> int | None:
     if size is None:
-        return CHUNK_MEMORY
+        return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", size.strip(), re.IGNORECASE)
     if match is None or float(match[1]) <= 0:
         raise ValueError(f"--memory {size!r} is not a size; write 256M or 2G")

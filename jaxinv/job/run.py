@@ -19,7 +19,6 @@ from jaxinv.job.work import Done, Work, compute_shard
 # Workers may die this often without a single shard being finished in between.
 PATIENCE = 3
 POLL_SECONDS = 0.2
-CHUNK_MEMORY = 1 << 28
 
 
 class Watcher(Protocol):
@@ -50,7 +49,7 @@ def run(
     watcher: Watcher,
     *,
     chunk: int | None = None,
-    memory: int = CHUNK_MEMORY,
+    memory: int | None = None,
     devices: int | None = None,
     stop: threading.Event | None = None,
     keep_programs: bool = False,
@@ -58,10 +57,11 @@ def run(
     """Compute every missing shard; returns whether the job is complete.
 
     executors: makes the executor, and makes it anew when its workers died. chunk: rows computed
-    together; None takes as many as `memory` bytes hold. Both count for the first shard only: what
-    it needed is frozen. stop: set it to finish the shards in flight and return. keep_programs: the
-    processes that compute keep their compiled programs for later ones. Raises ValueError where the
-    directory is in use, an input has changed, or a shard cannot be computed.
+    together; None takes as many as `memory` bytes hold, and where that is None as the device holds.
+    Both count for the first shard only: what it needed is frozen. stop: set it to finish the shards
+    in flight and return. keep_programs: the processes that compute keep their compiled programs for
+    later ones. Raises ValueError where the directory is in use, an input has changed, or a shard
+    cannot be computed.
     """
     stop = stop or threading.Event()
     with exclusive(job.folder / "lock"):
@@ -160,7 +160,7 @@ def _worker_died(error: BaseException) -> bool:
     return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
 
 
-def _first_work(job: Job, chunk: int | None, memory: int, devices: int | None) -> Work:
+def _first_work(job: Job, chunk: int | None, memory: int | None, devices: int | None) -> Work:
     layout = job.layout
     if layout is not None and chunk not in (None, layout.chunk):
         raise ValueError(

@@ -4,15 +4,13 @@ JAX's own `asarray` and `array` may compile one for every shape and precision, s
 milliseconds each, which is most of what a first call on a small net takes.
 """
 
-from typing import TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 from numpy.typing import ArrayLike
-
-Arrays = TypeVar("Arrays")
 
 
 def on_device(part: ArrayLike, dtype: DTypeLike | None = None) -> Array:
@@ -23,7 +21,6 @@ def on_device(part: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     return jax.device_put(np.array(part, dtype))
 
 
-def on_host(parts: Arrays) -> Arrays:
+def on_host(parts: Any) -> Any:
     """All arrays of a pytree as NumPy's, read-only, in one round trip: the host waits once."""
-    fetched: Arrays = jax.device_get(parts)
-    return fetched
+    return jax.device_get(parts)

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxinv.linalg.device_memory import share_of_memory
 from jaxinv.linalg.normal_matrix import pair_products
 from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.linalg.refill import Queue, room
@@ -21,15 +22,16 @@ from jaxinv.lp.problem import IntervalLP, LPSolution, Slack
 from jaxinv.lp.sides import Sides
 from jaxinv.settings import InteriorPoint
 
-SLOT_BYTES = 1 << 28  # what the normal matrices of all slots may take
+SLOT_BYTES = 1 << 28  # what the normal matrices of all slots may take, on a CPU
+SHARE_OF_DEVICE = 16
 MOST_ON_CPU = 64  # more leave the cache
 COARSE = 1e-3  # what single precision is asked for before double precision takes over
 COARSE_STEPS = 15  # an instance that needs more starts afresh in double precision
 
 
 def default_slots(columns: int) -> int:
-    """As many slots as fit SLOT_BYTES; on a CPU no more than keep to the cache."""
-    fit = SLOT_BYTES // (4 * 8 * (columns + 1) ** 2)
+    """As many slots as fit their share of the device; on a CPU no more than keep to the cache."""
+    fit = share_of_memory(SHARE_OF_DEVICE, SLOT_BYTES) // (4 * 8 * (columns + 1) ** 2)
     return int(np.clip(fit, 1, MOST_ON_CPU if jax.default_backend() == "cpu" else 4096))
 
 
