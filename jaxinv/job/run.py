@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import AbstractContextManager, suppress
@@ -38,7 +39,7 @@ Executors = Callable[[], AbstractContextManager[Executor]]
 class _Flight:
     """Shards waiting and in flight, and how often workers died since the last one finished."""
 
-    waiting: list[int]
+    waiting: deque[int]
     futures: dict[Future[Done], int] = field(default_factory=dict)
     deaths: int = 0
 
@@ -72,7 +73,7 @@ def run(
         job.manifest.open_start()
         work = replace(_first_work(job, chunk, memory, devices), keep_programs=keep_programs)
         log = Log(job.folder / "log.jsonl")
-        flight = _Flight(job.shards.missing())
+        flight = _Flight(deque(job.shards.missing()))
         done_rows = sum(_length(job, n) for n in job.shards.committed())
         log.write("begin", missing=len(flight.waiting), shards=job.shards.count)
         watcher.begin(job.manifest.observations.rows, done_rows)
@@ -115,7 +116,7 @@ def _serve(
             try:
                 done = future.result()
             except BaseException as error:
-                flight.waiting.insert(0, number)
+                flight.waiting.appendleft(number)
                 if _worker_died(error):
                     broken = True
                 elif not isinstance(error, Exception):
@@ -144,11 +145,11 @@ def _submit(job: Job, executor: Executor, work: Work, flight: _Flight) -> None:
     # Until the first shard has frozen the batch shape, it has the machine for itself.
     room = 2 * worker_count(executor) if job.layout is not None else 1
     while flight.waiting and len(flight.futures) < room:
-        number = flight.waiting.pop(0)
+        number = flight.waiting.popleft()
         try:
             future = executor.submit(compute_shard, replace(work, number=number))
         except BrokenExecutor:
-            flight.waiting.insert(0, number)
+            flight.waiting.appendleft(number)
             if not flight.futures:
                 raise
             return
