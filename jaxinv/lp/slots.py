@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxinv.linalg.device_memory import share_of_memory
+from jaxinv.linalg.double_precision import single_precision_pays
 from jaxinv.linalg.normal_matrix import pair_products
 from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.linalg.refill import Queue, room
@@ -55,7 +56,8 @@ def solve(
         return LPSolution(latent, none, none, np.zeros(0, bool), np.zeros(0, np.int64))
     with jax.enable_x64(True):
         state = None
-        if settings.single_precision_first:
+        first = settings.single_precision_first
+        if single_precision_pays() if first is None else first:
             coarse = replace(settings, tolerance=COARSE, steps=COARSE_STEPS)
             state = _run(problem, coarse, slots, np.dtype(np.float32), None, fine)
         state = _run(problem, settings, slots, np.dtype(np.float64), state, fine)
