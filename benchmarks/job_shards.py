@@ -6,8 +6,9 @@ The directory is a real job's, its shards are simulated: files as a worker commi
 each, without the computation. Each command runs as a process of its own, as its user starts it;
 memory is the peak that the process has held. "resume starts" is the time until the log says that
 the run has begun; by then the directory has been checked and the missing shards are known.
-Processor time is what a machine with nothing else to do would take. The times are those of a local file system whose folders are in memory: a shared one answers each
-question (one a shard for a listing with sizes, three for a file that is read) across a network.
+Processor time is what a machine with nothing else to do would take. The times are those of a local
+file system whose folders are in memory: a shared one answers each question (one a shard for a
+listing with sizes, three for a file that is read) across a network.
 """
 
 import argparse
