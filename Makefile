@@ -60,7 +60,7 @@ TORCH ?= torch>=2.6
 
 # Every benchmark at its small size, into bench-quick, with the seconds it took; then the hot kernels
 # against what benchmarks/results/kernels.json holds of this machine.
-BENCHMARKS := exact lp lp_certified joint job overlap recovery theorems tune_gd tune_peers peers convolutional real odd_images throughput gpu
+BENCHMARKS := exact lp lp_certified joint job overlap recovery theorems tune_gd tune_peers peers convolutional real odd_images throughput gpu gpu_check round_trips job_shards
 bench: .venv/bench
 	mkdir -p bench-quick
 	for name in $(BENCHMARKS); do \

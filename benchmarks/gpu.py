@@ -177,6 +177,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one small batch, kernels only")
     parser.add_argument("--batches", nargs="+", type=int)
     parser.add_argument("--methods", nargs="+", default=["exact", "auto", "linf"])
+    parser.add_argument("--no-pool", dest="pool", action="store_false", help="the device alone")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     backend, quick = jax.default_backend(), arguments.quick
@@ -184,20 +185,27 @@ def main() -> None:
     batches = arguments.batches or usual
     out = arguments.out or RESULTS / f"gpu_{backend}{'_quick' * quick}.json"
     rows: list[dict[str, Any]] = []
+    device = jax.devices()[0].device_kind if backend != "cpu" else processor()
     with jax.enable_x64(True):
         limits = ceilings(quick)
-        for batch in batches:
-            methods = () if quick else tuple(arguments.methods)
-            for case in [*kernels(batch), *end_to_end(batch, methods)]:
-                rows.append(_rounded(measured(case, limits)))
-                print(rows[-1], flush=True)
-    if not quick:
-        rows.append(_rounded(pool()))
-    device = jax.devices()[0].device_kind if backend != "cpu" else processor()
     found = {"device": device, "host": processor(), "ceilings": _rounded(limits), "rows": rows}
     if backend == "cpu":
         found["gpu"] = "not measured: JAX sees none here"
-    write(out, {"machine": machine()} | found)
+    found = {"machine": machine()} | found
+
+    def keep(row: dict[str, Any]) -> None:
+        """A run that is cut off loses one row."""
+        rows.append(_rounded(row))
+        print(rows[-1], flush=True)
+        write(out, found)
+
+    with jax.enable_x64(True):
+        for batch in batches:
+            methods = () if quick else tuple(arguments.methods)
+            for case in [*kernels(batch), *end_to_end(batch, methods)]:
+                keep(measured(case, limits))
+    if not quick and arguments.pool:
+        keep(pool())
     Console(width=130).print(_table(found))
 
 

@@ -159,7 +159,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         if "failed" in row:
             table.add_row(row["solver"], "failed", row["failed"][:40])
             continue
-        values = (row[c] for c in (*columns, "largest excess"))
+        values = (row.get(c) for c in (*columns, "largest excess"))
         table.add_row(row["solver"], *("" if v is None else f"{v:.3g}" for v in values))
     return table
 

@@ -12,6 +12,7 @@ what the clock counts. results/peers.json keeps what earlier runs found on other
 
 import argparse
 import json
+from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,14 +41,17 @@ def rivals(net: str) -> dict[str, Rival]:
     return mine | descents(net) | newtons() | LAYERWISE
 
 
-def compared(net: str, rows: int, seconds: float, names: list[str] | None) -> dict[str, Any]:
+def compared(
+    net: str, rows: int, seconds: float, names: list[str] | None
+) -> Iterator[dict[str, Any]]:
+    """What is known of the net after each rival: a run that is cut off loses one."""
     on, results = task(net, rows, SEED), []
     for name, rival in rivals(net).items():
         if names and name not in names:
             continue
         results.append({"rival": name} | rounded(raced(rival, on, seconds)))
         print(net, results[-1], flush=True)
-    return {"machine": machine() | versions(), "rows": rows, "results": results}
+        yield {"machine": machine() | versions(), "rows": rows, "results": results}
 
 
 def versions() -> dict[str, str]:
@@ -102,10 +106,11 @@ def main() -> None:
         arguments.seconds or (1.0 if quick else 3.0),
     )
     for net in arguments.nets or (NETS[0:3:2] if quick else NETS):
-        known[net] = compared(net, rows, seconds, arguments.rivals)
+        for found in compared(net, rows, seconds, arguments.rivals):
+            known[net] = found
+            ordered = {name: known[name] for name in NETS if name in known}
+            write(out, {"success": "||z - z*|| <= 1e-3 ||z*||, noiseless", "nets": ordered})
         Console(width=120).print(table(net, known[net]))
-        ordered = {name: known[name] for name in NETS if name in known}
-        write(out, {"success": "||z - z*|| <= 1e-3 ||z*||, noiseless", "nets": ordered})
 
 
 if __name__ == "__main__":

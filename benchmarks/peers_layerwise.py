@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-import cvxpy as cp
 import numpy as np
 from scipy.optimize import linprog
 from scipy.special import logit
@@ -46,6 +45,8 @@ def rows_of(layer: Layer, x: np.ndarray) -> Rows:
 
 
 def by_cvxpy(rows: Rows, least: float) -> np.ndarray:
+    import cvxpy as cp  # slow to import, and hosts without it have the other rivals
+
     z, delta = cp.Variable(rows.fixed.shape[1]), cp.Variable(nonneg=True)
     limits = [cp.abs(rows.fixed @ z - rows.target) <= delta]
     if len(rows.dead):

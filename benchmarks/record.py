@@ -4,18 +4,17 @@ import json
 import os
 import platform
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import jax
-import numpy as np
-import optax
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
+    import jax  # its devices are taken here: what only writes must leave them to others
+
     return {
         "platform": f"{platform.system()} {platform.machine()}",
         "device": jax.devices()[0].platform,
@@ -23,8 +22,8 @@ def machine() -> dict[str, Any]:
         "load_average_at_start": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "jax": jax.__version__,
-        "optax": optax.__version__,
-        "numpy": np.__version__,
+        "optax": version("optax"),
+        "numpy": version("numpy"),
         "dtype": "float64",
     }
 

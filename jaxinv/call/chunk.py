@@ -134,8 +134,11 @@ def joint_problem(
         # These weights say how entries compare: a power of two in common changes no digit.
         weight = np.ldexp(weight, -np.frexp(weight.max(-1, keepdims=True, initial=0.0))[1])
     box = Box(*(on_device(side) for side in request.latent_bounds))
-    blank = blank_image(request.generator, box, len(x))
     rounding = rounding._replace(step=rounding.steps(x, weight > 0))
+    # The same for every chunk of a call.
+    blank = request.blanks.get(len(x))
+    if blank is None:
+        blank = request.blanks[len(x)] = blank_image(request.generator, box, len(x))
     error = entry_rounding(rounding, x, weight, request.generator)
     surely = entry_rounding(rounding, x, weight, request.generator, SURELY)
     with np.errstate(over="ignore"):

@@ -16,6 +16,7 @@ from jaxinv.call.request import (
     requested,
 )
 from jaxinv.call.runners import runner
+from jaxinv.linalg.device_memory import share_of_memory, stated_memory
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.given import observed_array
 from jaxinv.model.layer import Layer
@@ -24,8 +25,9 @@ from jaxinv.model.prior import GaussianPrior
 from jaxinv.outcome.inversion import Inversion, concatenate, take_rows
 from jaxinv.settings import Method, resolve
 
-CHUNK_BYTES = 1 << 28
-LARGEST_CHUNK, LARGEST_SEARCH = 1024, 256
+# Of a CPU: rows enough to keep it busy. A device that states its memory is given what fills it.
+CHUNK_BYTES, LARGEST_CHUNK, LARGEST_SEARCH = 1 << 28, 1024, 256
+SHARE_OF_DEVICE, LARGEST_ON_DEVICE = 4, 1 << 14  # for each of the chunks in flight
 
 
 def invert(
@@ -195,12 +197,15 @@ def invert_stream(
     yield from in_flight(pieces(), devices)
 
 
-def default_chunk(generator: Decoder, method: str | Method, memory: int = CHUNK_BYTES) -> int:
-    """Rows whose normal matrices fit into so many bytes, at most LARGEST_CHUNK.
+def default_chunk(generator: Decoder, method: str | Method, memory: int | None = None) -> int:
+    """Rows whose normal matrices fit into so many bytes; None takes a share of the device's.
 
     A search over all layers has its own lanes for its runs, and forms a matrix a row in single
-    precision for the ReLU layers alone; more than LARGEST_SEARCH rows gain it nothing.
+    precision for the ReLU layers alone. On a CPU at most LARGEST_CHUNK rows, and more than
+    LARGEST_SEARCH gain a search nothing; on a device that states its memory, LARGEST_ON_DEVICE.
     """
+    if memory is None:
+        memory = share_of_memory(SHARE_OF_DEVICE, CHUNK_BYTES)
     k, joint = generator.latent_size, runner(resolve(method)).to_minima
 
     def formed(layer: Layer) -> float:
@@ -212,4 +217,6 @@ def default_chunk(generator: Decoder, method: str | Method, memory: int = CHUNK_
     matrices = [formed(layer) + 4 * layer.width for layer in dense]
     widest = max(matrices, default=k**2 + 4 * generator.observation_size)
     most = LARGEST_SEARCH if joint else LARGEST_CHUNK
+    if stated_memory() is not None:
+        most = LARGEST_ON_DEVICE
     return int(np.clip(memory // (3 * 8 * widest), 1, most))

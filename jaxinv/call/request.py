@@ -1,6 +1,6 @@
 """What the caller asked for, checked once at the door: settings, and the weight of every entry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -32,7 +32,8 @@ from jaxinv.settings import (
 class Request:
     """What every chunk of one call has in common; the generator includes the forward operator.
 
-    step: of a quantisation, 0 where none is.
+    step: of a quantisation, 0 where none is. blanks: the image of the code 0 by rows of a chunk,
+    filled by the first chunk of that many.
     """
 
     generator: Decoder
@@ -43,6 +44,7 @@ class Request:
     prior: Prior | None = None
     model: NoiseModel | None = None
     step: float = 0.0
+    blanks: dict[int, Float[np.ndarray, " n"]] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def _carried_on(
 
     def left(latent: Float[np.ndarray, "B k"]) -> Float[np.ndarray, " B"]:
         filled = np.where(there[:, None], latent, 0.0)
-        return row_norms(problem.misfit(np.asarray(problem.generator(filled))))
+        return row_norms(problem.misfit(problem.image(filled)))
 
     asked &= ~(left(found.latent) <= limit)
     if not asked.any():

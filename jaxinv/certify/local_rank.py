@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.certify.surroundings import (
     CLEAR_EIGENVALUE,
@@ -19,7 +19,7 @@ from jaxinv.certify.surroundings import (
     surroundings,
 )
 from jaxinv.linalg.blocks import blocks
-from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.model.decoder import Decoder
 
 RANK_TOLERANCE = 1e-13  # of the largest singular value
@@ -50,32 +50,58 @@ def local_rank(
     batch, k = latent.shape
     rank, gain, well = np.full(batch, k), np.zeros(batch), np.ones(batch, bool)
     doubt = np.ones(batch, bool) if wanted is None else wanted.copy()
+    if not doubt.any():
+        return LocalRank(rank, gain, well)
     block = block_size(decoder, batch, deviation is not None)
+    cut = list(blocks(np.arange(batch), block))
+
+    def data(rows: Int[np.ndarray, "*blocks b"]) -> tuple[Array, Array, Array | None]:
+        error = None if deviation is None else on_device(deviation[rows])
+        return on_device(latent[rows]), on_device(observed[rows]), error
+
     # Single precision first, at half the price: it leaves few rows in doubt.
-    for precision in (jnp.float32, jnp.float64):
-        for rows, padded in blocks(np.arange(batch), block):
-            asked = doubt[rows]
-            if not asked.any():
-                continue
-            with jax.enable_x64(True):
-                error = None if deviation is None else on_device(deviation[padded])
-                data = on_device(latent[padded]), on_device(observed[padded]), error
-                around = surroundings(decoder, *data, precision)
-            clear, gain_there, well_there = (
-                np.asarray(part)[: len(rows)] for part in (around.clear, around.gain, around.well)
-            )
-            gain[rows] = np.where(asked, gain_there, gain[rows])
-            well[rows] = np.where(asked, well_there, well[rows])
-            doubt[rows] = asked & ~clear
-            if precision == jnp.float64:
-                sure = np.asarray(around.sure)
-                for row, columns in zip(
-                    rows[doubt[rows]], sure[: len(rows)][doubt[rows]], strict=True
-                ):
-                    matrix = columns[:, observed[row]].T
-                    rank[row] = matrix_rank(matrix)
-                    gain[row] = pseudo_inverse_norm(matrix) if rank[row] == k else np.inf
+    with jax.enable_x64(True):
+        looked = on_host(_in_single(decoder, *data(np.stack([padded for _, padded in cut]))))
+    clear, gain_there, well_there = (part.reshape(-1)[:batch] for part in looked)
+    gain, well = np.where(doubt, gain_there, gain), np.where(doubt, well_there, well)
+    doubt &= ~clear
+    for rows, padded in cut:
+        asked = doubt[rows]
+        if not asked.any():
+            continue
+        with jax.enable_x64(True):
+            around = surroundings(decoder, *data(padded), jnp.float64)
+        parts = on_host((around.clear, around.gain, around.well, around.sure))
+        clear, gain_there, well_there, sure = (part[: len(rows)] for part in parts)
+        gain[rows] = np.where(asked, gain_there, gain[rows])
+        well[rows] = np.where(asked, well_there, well[rows])
+        left = asked & ~clear
+        for row, columns in zip(rows[left], sure[left], strict=True):
+            matrix = columns[:, observed[row]].T
+            rank[row] = matrix_rank(matrix)
+            gain[row] = pseudo_inverse_norm(matrix) if rank[row] == k else np.inf
     return LocalRank(rank, gain, well)
+
+
+@jax.jit
+def _in_single(
+    decoder: Decoder,
+    latent: Float[Array, "blocks b k"],
+    observed: Bool[Array, "blocks b n"],
+    deviation: Float[Array, "blocks b n"] | None,
+) -> tuple[Bool[Array, "blocks b"], Float[Array, "blocks b"], Bool[Array, "blocks b"]]:
+    """What `surroundings` says in single precision, block after block, without the Jacobians.
+
+    One program: the host waits once, however many blocks there are.
+    """
+
+    def look(
+        part: tuple[Array, Array, Array | None],
+    ) -> tuple[Array, Array, Array]:
+        around = surroundings(decoder, *part, jnp.float32)
+        return around.clear, around.gain, around.well
+
+    return jax.lax.map(look, (latent, observed, deviation))
 
 
 def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:

@@ -27,6 +27,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxinv.certify.noise_level import SURE
 from jaxinv.linalg import cholesky
+from jaxinv.linalg.device_memory import share_of_memory, stated_memory
 from jaxinv.model import walk
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.layer import Layer
@@ -36,8 +37,9 @@ CLEAR_IN_SINGLE = 1e-3  # the same of one in single precision
 SMALL_ROUNDING = 1e-2  # of the least singular value
 LEAST_COLUMN = 1e-6  # norm, of the largest column's
 LEAST_RATIO = 1e-8  # of deviations in one row
-BLOCK = 64  # Jacobians in memory together
+BLOCK, MOST_ON_DEVICE = 64, 1024  # Jacobians in memory together: on a CPU, on an accelerator
 BLOCK_BYTES = 1 << 29
+SHARE_OF_DEVICE = 16
 
 
 class Surroundings(NamedTuple):
@@ -81,8 +83,10 @@ def block_size(decoder: Decoder, batch: int, gradients: bool) -> int:
     carried = decoder.scratch
     if gradients:
         carried = max(carried, sum(layer.width for layer in decoder.layers))
-    fit = BLOCK_BYTES // (8 * decoder.latent_size * carried)
-    return int(np.clip(fit, 1, min(BLOCK, max(batch, 1))))
+    memory = share_of_memory(SHARE_OF_DEVICE, BLOCK_BYTES)
+    fit = memory // (8 * decoder.latent_size * carried)
+    most = BLOCK if stated_memory() is None else MOST_ON_DEVICE
+    return int(np.clip(fit, 1, min(most, max(batch, 1))))
 
 
 @partial(jax.jit, static_argnames="precision")

@@ -11,6 +11,8 @@ from rich.console import Console
 from jaxinv.call.invert import invert
 from jaxinv.cli.gpu import missing, this_host
 from jaxinv.job.compiled import BOUND, Kept, held
+from jaxinv.linalg.device_memory import stated_memory
+from jaxinv.linalg.double_precision import policy
 from jaxinv.model.generator import Generator
 
 PACKAGES = ("jaxinv", "jax", "jaxlib", "numpy", "scipy", "clarabel", "cvxpy", "optax")
@@ -26,6 +28,12 @@ def run(console: Console, kept: Kept, require_gpu: bool = False) -> bool:
     devices = _devices(console)
     for device in devices:
         console.print(f"device {device.id}: {device.platform} {device.device_kind}")
+    for kind in {(device.platform, device.device_kind) for device in devices}:
+        console.print(f"precision: {policy(*kind)}", highlight=False, soft_wrap=True)
+    if devices:
+        stated = stated_memory()
+        said = f"{stated / 2**30:.3g} GiB of the device count" if stated else "not stated"
+        console.print(f"memory: {said}", highlight=False)
     if require_gpu and not any(device.platform == "gpu" for device in devices):
         _failed(console, f"a GPU is required and JAX has none. {missing(this_host())}")
         return False

@@ -23,7 +23,7 @@ from jaxinv.job import executors
 from jaxinv.job.compiled import keep_programs
 from jaxinv.job.job import Job
 from jaxinv.job.retry import open_retry, results, retries
-from jaxinv.job.run import CHUNK_MEMORY, Executors, run
+from jaxinv.job.run import Executors, run
 from jaxinv.job.summary import status_counts
 from jaxinv.outcome.status import Status, unconfirmed
 
@@ -95,7 +95,7 @@ def go_on(
     attempt = open_retry(job, method, seed)
     if attempt is None:
         Console(stderr=True).print("No row is left to try again.")
-        return _exit_code(job)
+        return _exit_code(_counts(job))
     return _run(job, attempt, machines)
 
 
@@ -143,9 +143,10 @@ def _run(job: Job, attempt: Job, machines: Machines) -> int:
     if not complete:
         console.print(f"Interrupted. Go on with: jaxinv resume {job.folder}", soft_wrap=True)
         return INTERRUPTED
-    for status, count in _counts(job).items():
+    counts = _counts(job)
+    for status, count in counts.items():
         console.print(f"{count:>9} {status.name}: {status.sentence}", highlight=False)
-    return _exit_code(job)
+    return _exit_code(counts)
 
 
 def _check(machines: Machines) -> None:
@@ -193,13 +194,13 @@ def _counts(job: Job) -> dict[Status, int]:
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
-def _exit_code(job: Job) -> int:
-    return 1 if unconfirmed(_counts(job)) else 0
+def _exit_code(counts: dict[Status, int]) -> int:
+    return 1 if unconfirmed(counts) else 0
 
 
-def _bytes(size: str | None) -> int:
+def _bytes(size: str | None) -> int | None:
     if size is None:
-        return CHUNK_MEMORY
+        return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", size.strip(), re.IGNORECASE)
     if match is None or float(match[1]) <= 0:
         raise ValueError(f"--memory {size!r} is not a size; write 256M or 2G")

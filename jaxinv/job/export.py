@@ -18,6 +18,7 @@ from jaxinv.outcome.status import Status
 ARRAYS = ("latent", "status", "residual", "undetermined", "allowed_error", "failed_layer")
 # A fixed date, so that the same results are the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
+GROUP = 1 << 14  # rows of a .parquet file that are written together, at least
 
 
 def export(job: Job, out: Path) -> None:
@@ -77,10 +78,27 @@ def _parquet(job: Job, file: IO[bytes]) -> None:
 
 def _tables(job: Job, arrow: Any) -> Iterator[Any]:
     names = np.array([s.name for s in Status])
-    for rows in results(job):
+    for rows in _groups(job):
         flat = arrow.array(np.ascontiguousarray(rows["latent"]).reshape(-1))
         columns = {"latent": arrow.FixedSizeListArray.from_arrays(flat, rows["latent"].shape[1])}
         columns["status"] = arrow.array(names[rows["status"]])
         for name in ARRAYS[2:]:
             columns[name] = arrow.array(np.ascontiguousarray(rows[name]))
         yield arrow.table(columns)
+
+
+def _groups(job: Job) -> Iterator[np.ndarray]:
+    """The results in order, shards put together until they are GROUP rows or more.
+
+    Each becomes a group of rows in the file, whose description every reader takes into memory.
+    """
+    waiting: list[np.ndarray] = []
+    count = 0
+    for rows in results(job):
+        waiting.append(rows)
+        count += len(rows)
+        if count >= GROUP:
+            yield np.concatenate(waiting)
+            waiting, count = [], 0
+    if waiting:
+        yield np.concatenate(waiting)

@@ -15,6 +15,7 @@ from jaxinv.job.inputs import refuse_replacing, refuse_replacing_inputs_of
 from jaxinv.job.job import Job
 from jaxinv.job.log import Log
 from jaxinv.job.retry import results, retries
+from jaxinv.linalg.double_precision import policy
 from jaxinv.model.image import as_image, image_shape
 from jaxinv.outcome import svg
 from jaxinv.outcome.status import Status
@@ -174,6 +175,7 @@ def _settings(job: Job) -> str:
     }
     if layout is not None:
         facts["computed"] = f"{layout.chunk} rows at a time on {layout.device_kind}"
+        facts["precision"] = policy(layout.platform, layout.device_kind)
         facts["versions"] = ", ".join(f"{k} {v}" for k, v in layout.versions.items())
     lines = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts.items())
     return f'<table class="facts">{lines}</table>'

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import AbstractContextManager, suppress
@@ -19,7 +20,6 @@ from jaxinv.job.work import Done, Work, compute_shard
 # Workers may die this often without a single shard being finished in between.
 PATIENCE = 3
 POLL_SECONDS = 0.2
-CHUNK_MEMORY = 1 << 28
 
 
 class Watcher(Protocol):
@@ -39,7 +39,7 @@ Executors = Callable[[], AbstractContextManager[Executor]]
 class _Flight:
     """Shards waiting and in flight, and how often workers died since the last one finished."""
 
-    waiting: list[int]
+    waiting: deque[int]
     futures: dict[Future[Done], int] = field(default_factory=dict)
     deaths: int = 0
 
@@ -50,7 +50,7 @@ def run(
     watcher: Watcher,
     *,
     chunk: int | None = None,
-    memory: int = CHUNK_MEMORY,
+    memory: int | None = None,
     devices: int | None = None,
     stop: threading.Event | None = None,
     keep_programs: bool = False,
@@ -58,10 +58,11 @@ def run(
     """Compute every missing shard; returns whether the job is complete.
 
     executors: makes the executor, and makes it anew when its workers died. chunk: rows computed
-    together; None takes as many as `memory` bytes hold. Both count for the first shard only: what
-    it needed is frozen. stop: set it to finish the shards in flight and return. keep_programs: the
-    processes that compute keep their compiled programs for later ones. Raises ValueError where the
-    directory is in use, an input has changed, or a shard cannot be computed.
+    together; None takes as many as `memory` bytes hold, and where that is None as the device holds.
+    Both count for the first shard only: what it needed is frozen. stop: set it to finish the shards
+    in flight and return. keep_programs: the processes that compute keep their compiled programs for
+    later ones. Raises ValueError where the directory is in use, an input has changed, or a shard
+    cannot be computed.
     """
     stop = stop or threading.Event()
     with exclusive(job.folder / "lock"):
@@ -72,7 +73,7 @@ def run(
         job.manifest.open_start()
         work = replace(_first_work(job, chunk, memory, devices), keep_programs=keep_programs)
         log = Log(job.folder / "log.jsonl")
-        flight = _Flight(job.shards.missing())
+        flight = _Flight(deque(job.shards.missing()))
         done_rows = sum(_length(job, n) for n in job.shards.committed())
         log.write("begin", missing=len(flight.waiting), shards=job.shards.count)
         watcher.begin(job.manifest.observations.rows, done_rows)
@@ -115,7 +116,7 @@ def _serve(
             try:
                 done = future.result()
             except BaseException as error:
-                flight.waiting.insert(0, number)
+                flight.waiting.appendleft(number)
                 if _worker_died(error):
                     broken = True
                 elif not isinstance(error, Exception):
@@ -144,11 +145,11 @@ def _submit(job: Job, executor: Executor, work: Work, flight: _Flight) -> None:
     # Until the first shard has frozen the batch shape, it has the machine for itself.
     room = 2 * worker_count(executor) if job.layout is not None else 1
     while flight.waiting and len(flight.futures) < room:
-        number = flight.waiting.pop(0)
+        number = flight.waiting.popleft()
         try:
             future = executor.submit(compute_shard, replace(work, number=number))
         except BrokenExecutor:
-            flight.waiting.insert(0, number)
+            flight.waiting.appendleft(number)
             if not flight.futures:
                 raise
             return
@@ -160,7 +161,7 @@ def _worker_died(error: BaseException) -> bool:
     return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
 
 
-def _first_work(job: Job, chunk: int | None, memory: int, devices: int | None) -> Work:
+def _first_work(job: Job, chunk: int | None, memory: int | None, devices: int | None) -> Work:
     layout = job.layout
     if layout is not None and chunk not in (None, layout.chunk):
         raise ValueError(

@@ -138,9 +138,16 @@ def _inverted(opened: Opened, work: Work, chunk: int) -> tuple[np.ndarray | None
                     Layout.here(chunk).freeze(opened.job.layout_path)
     except MEMORY_ERRORS as error:
         if not memory_ended(error):
-            raise
+            raise ValueError(
+                f"the device failed at shard {work.number} ({_first_line(error)}). What was "
+                f"committed is safe: see to the device, then run jaxinv resume {work.folder}"
+            ) from error
         return None, reading
     return np.concatenate(parts), reading
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _request(opened: Opened, generator: Decoder, first: int, last: int) -> tuple[Request, Data]:

@@ -75,7 +75,7 @@ def finished(
     """
     there = np.isfinite(answer.latent).all(-1)
     latent = np.where(there[:, None], answer.latent, 0.0)
-    image = np.asarray(problem.generator(latent))
+    image = problem.image(latent)
     misfit = np.where(there[:, None], problem.misfit(image), 0.0)
     residual = np.where(there, row_norms(misfit), np.nan)
     # A residual that overflows was not seen to be small.

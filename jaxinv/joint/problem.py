@@ -1,6 +1,6 @@
 """A batch to fit by all layers at once, and the engine that makes its runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -42,11 +42,27 @@ class Problem:
     start: Float[np.ndarray, "B s k"] | None = None
     penalised: bool = False
     cell: float = 0.0
+    _seen: dict[bytes, Float[np.ndarray, "B n"]] = field(
+        init=False, default_factory=dict, repr=False, compare=False
+    )
 
     @cached_property
     def size(self) -> Float[np.ndarray, " B"]:
         """Weighted norm of what a code explains of each observation."""
         return explained_size(self.observation, self.weight, self.blank)
+
+    def image(self, latent: Float[np.ndarray, "B k"]) -> Float[np.ndarray, "B n"]:
+        """G(z) on the host, read-only; the latents asked for last are not computed again.
+
+        A method looks at what it has found, and the last word is on the same latents: one
+        evaluation, and one journey of (B, n) entries from the device.
+        """
+        key = latent.tobytes()
+        if key not in self._seen:
+            image = np.asarray(self.generator(latent))
+            self._seen.clear()
+            self._seen[key] = image
+        return self._seen[key]
 
     def misfit(self, image: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
         """G(z) - x of the observed entries, 0 for the others. image: G(z)."""
@@ -84,7 +100,7 @@ def engine_of(problem: Problem, method: LevenbergMarquardt | Auto) -> Engine:
 def blank_image(decoder: Decoder, box: Box, batch: int) -> Float[np.ndarray, " n"]:
     """G(0), or G where the box comes nearest to 0, by the program that a batch is computed with."""
     zero = np.clip(np.zeros((batch, decoder.latent_size)), box.low, box.high)
-    return np.asarray(decoder(zero))[0]
+    return np.asarray(decoder(zero))[0].copy()
 
 
 def explained_size(

@@ -17,7 +17,7 @@ from jaxinv.layerwise.optimum import breakpoints, least_misfit
 from jaxinv.layerwise.signs import best_of_sets
 from jaxinv.layerwise.tolerance import Accepted, literal_loop, smallest_accepted
 from jaxinv.layerwise.true_residual import L1, RELAXED, best_of_grid, walk
-from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.model.layer import Layer
 from jaxinv.outcome.status import Status
 from jaxinv.settings import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
@@ -49,23 +49,26 @@ def where_realizable(
     row_weight: Float[np.ndarray, "B n"],
     live: Bool[np.ndarray, " B"],
     method: Exact,
-    error: Float[np.ndarray, "B n"],
+    error: Float[np.ndarray, "B _"],
 ) -> LayerInput:
     """Section 3: least squares on the active rows, with the rank of each observation's rows.
 
-    error: deviation of each output by rounding; one no larger is not known to be active.
+    error: deviation of each output by rounding, or one for all entries of a row; an output no
+    larger is not known to be active.
     """
-    typical = np.sqrt((error**2).sum(-1) / np.maximum((row_weight > 0).sum(-1), 1))
+    square = np.broadcast_to(error, row_weight.shape) ** 2
+    typical = np.sqrt(square.sum(-1) / np.maximum((row_weight > 0).sum(-1), 1))
     limits = method.threshold, on_device(typical)
     rows = _rows_above(layer, x, on_device(row_weight), *limits, method.noise)
-    answer = least_squares.solve(layer.weight, rows, live, method.rank_tolerance)
+    # Asked for before the host waits for the solution: one round trip has both.
+    amplified = _amplified(layer, x, rows, on_device(error))
+    answer, moved = least_squares.solve(layer.weight, rows, live, method.rank_tolerance, amplified)
     free = layer.width_in - answer.rank
-    moved = np.asarray(_amplified(layer, x, rows, on_device(error)))
     return LayerInput(
         latent=answer.latent,
         tolerance=np.zeros(len(live)),
         active=answer.active,
-        residual=np.asarray(answer.residual),
+        residual=answer.residual,
         undetermined=free,
         status=np.where(free > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED)),
         error=moved * np.where(np.isfinite(answer.gain), answer.gain, 0.0),
@@ -93,7 +96,7 @@ def _amplified(
     layer: Layer,
     x: Float[Array, "B n"],
     rows: LinearRows,
-    error: Float[Array, "B n"],
+    error: Float[Array, "B _"],
 ) -> Float[Array, " B"]:
     """What errors of x are of D t, the weighted targets: their root mean square, active rows."""
     slope: Array | float = 1.0
@@ -121,11 +124,12 @@ def under_noise(
 
     carried: the tolerances that the layer above accepted, 0 where there is none.
     """
+    weight, bias, seen = on_host((layer.weight, layer.bias, x))
     rows = Rows(
-        np.asarray(layer.weight),
-        np.asarray(layer.bias),
+        weight,
+        bias,
         layer.activation,
-        np.asarray(x),
+        seen,
         row_weight,
         box,
         one_sided=layer.activation.kind == "leaky_relu" and method.negative == "inactive",

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from jaxinv.layerwise import least_squares
 from jaxinv.layerwise.active_rows import linear_rows
 from jaxinv.layerwise.constraints import Rows
-from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.lp.problem import IntervalLP, Slack
 from jaxinv.lp.solve import CertifiedSolution, solve_certified
 from jaxinv.model.layer import Layer
@@ -67,8 +67,8 @@ class LayerProgram:
                 0.0,
             )
             found = least_squares.centre(self.layer.weight, active)
-            z[turn] = np.asarray(found.latent)[which[turn]]
-            full_rank[turn] = np.asarray(found.full_rank)[which[turn]]
+            latent, whole = on_host((found.latent, found.full_rank))
+            z[turn], full_rank[turn] = latent[which[turn]], whole[which[turn]]
         box = self.rows.box
         return Centre(np.clip(np.nan_to_num(z), box[0][which], box[1][which]), full_rank)
 

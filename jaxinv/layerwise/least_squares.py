@@ -12,7 +12,7 @@ values of their own rows: exact rank, minimum-norm solution.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxinv.layerwise.active_rows import LinearRows
 from jaxinv.linalg import cholesky
 from jaxinv.linalg.normal_matrix import normal_matrices
+from jaxinv.linalg.on_device import on_host
 
 REFINEMENTS = 3
 # Below this the squared condition number leaves too few digits: the singular values decide.
@@ -41,7 +42,7 @@ class LeastSquares(NamedTuple):
 
     latent: Float[Array, "B k"]
     rank: Int[np.ndarray, " B"]
-    residual: Float[Array, " B"]
+    residual: Float[np.ndarray, " B"]
     gain: Float[np.ndarray, " B"]
     active: Int[np.ndarray, " B"]
 
@@ -51,22 +52,29 @@ def solve(
     rows: LinearRows,
     live: Bool[np.ndarray, " B"],
     rank_tolerance: float,
-) -> LeastSquares:
-    """Solve every observation; rows that are not live (failed before) are not looked at twice."""
+    beside: Array | None = None,
+) -> tuple[LeastSquares, Any]:
+    """Solve every observation; rows that are not live (failed before) are not looked at twice.
+
+    beside: what else is computed by then, and comes to the host in the same round trip.
+    """
     k = matrix.shape[1]
     latent, least, active = _counted(matrix, rows)
-    count, eigenvalue = np.asarray(active), np.asarray(least.eigenvalue)
+    # Of all rows, before any is known to be decided on the host: few ever are.
+    parts = active, least, _residual(matrix, rows, latent), beside
+    count, (eigenvalue, column), residual, beside = on_host(parts)
     trusted = eigenvalue > SUSPECT_EIGENVALUE
     suspect = np.flatnonzero(live & ~(trusted & (count >= k)))
     rank = np.full(len(count), k)
     with np.errstate(divide="ignore", invalid="ignore"):
-        gain = 1.0 / (np.sqrt(eigenvalue) * np.asarray(least.column))
+        gain = 1.0 / (np.sqrt(eigenvalue) * column)
     if suspect.size:
         replacement, rank[suspect], gain[suspect] = _by_singular_values(
             matrix, rows, suspect, rank_tolerance
         )
         latent = latent.at[jnp.asarray(suspect)].set(jnp.asarray(replacement))
-    return LeastSquares(latent, rank, _residual(matrix, rows, latent), gain, count)
+        residual = np.asarray(_residual(matrix, rows, latent))
+    return LeastSquares(latent, rank, residual, gain, count), beside
 
 
 class Least(NamedTuple):

@@ -58,7 +58,7 @@ def sweep(
             above = generator.depth - 1 - i
             found = under_noise(layer, x, entry_weight, live, method, box, above, carried)
             carried = found.tolerance
-        error = np.broadcast_to(found.error[:, None], (batch, layer.width_in))
+        error = found.error[:, None]
         status = np.where(live, _worse(status, found.status), status)
         # The outermost layer that leaves freedom says how much; what follows builds on a choice.
         undetermined = np.where(live & (undetermined == 0), found.undetermined, undetermined)

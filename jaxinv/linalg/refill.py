@@ -11,6 +11,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from jaxinv.linalg.on_device import on_host
+
 SHARE = 8  # one place in so many must be done before a refill, which copies all of them, pays
 
 State = TypeVar("State")
@@ -66,8 +68,8 @@ class Queue:
         now: arrays with one entry a place. kept: NumPy arrays with one entry an instance, written.
         """
         instance = self.holds[done]
-        for into, part in zip(jax.tree.leaves(kept), jax.tree.leaves(now), strict=True):
-            into[instance] = np.asarray(part)[done]
+        for into, part in zip(jax.tree.leaves(kept), on_host(jax.tree.leaves(now)), strict=True):
+            into[instance] = part[done]
         self.holds[done] = -1
 
 

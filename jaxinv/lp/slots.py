@@ -10,8 +10,10 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxinv.linalg.device_memory import share_of_memory
+from jaxinv.linalg.double_precision import single_precision_pays
 from jaxinv.linalg.normal_matrix import pair_products
-from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.linalg.refill import Queue, room
 from jaxinv.linalg.select import select
 from jaxinv.lp.device_program import DeviceMatrix, Program, State
@@ -21,15 +23,16 @@ from jaxinv.lp.problem import IntervalLP, LPSolution, Slack
 from jaxinv.lp.sides import Sides
 from jaxinv.settings import InteriorPoint
 
-SLOT_BYTES = 1 << 28  # what the normal matrices of all slots may take
+SLOT_BYTES = 1 << 28  # what the normal matrices of all slots may take, on a CPU
+SHARE_OF_DEVICE = 16
 MOST_ON_CPU = 64  # more leave the cache
 COARSE = 1e-3  # what single precision is asked for before double precision takes over
 COARSE_STEPS = 15  # an instance that needs more starts afresh in double precision
 
 
 def default_slots(columns: int) -> int:
-    """As many slots as fit SLOT_BYTES; on a CPU no more than keep to the cache."""
-    fit = SLOT_BYTES // (4 * 8 * (columns + 1) ** 2)
+    """As many slots as fit their share of the device; on a CPU no more than keep to the cache."""
+    fit = share_of_memory(SHARE_OF_DEVICE, SLOT_BYTES) // (4 * 8 * (columns + 1) ** 2)
     return int(np.clip(fit, 1, MOST_ON_CPU if jax.default_backend() == "cpu" else 4096))
 
 
@@ -53,7 +56,8 @@ def solve(
         return LPSolution(latent, none, none, np.zeros(0, bool), np.zeros(0, np.int64))
     with jax.enable_x64(True):
         state = None
-        if settings.single_precision_first:
+        first = settings.single_precision_first
+        if single_precision_pays() if first is None else first:
             coarse = replace(settings, tolerance=COARSE, steps=COARSE_STEPS)
             state = _run(problem, coarse, slots, np.dtype(np.float32), None, fine)
         state = _run(problem, settings, slots, np.dtype(np.float64), state, fine)
@@ -103,7 +107,8 @@ def _run(
         loaded = matrix, program, state
         if last is None:
             last = room(state, problem.batch_size)
-        done = np.asarray(state.finished) | np.asarray(state.stuck)
+        finished, stuck = on_host((state.finished, state.stuck))
+        done = finished | stuck
         queue.store(occupied & done, state, last)
     assert last is not None, "an empty batch has no state"
     return last

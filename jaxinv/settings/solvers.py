@@ -53,8 +53,8 @@ class InteriorPoint:
     which costs two solves with the step's factor. slots: instances computed together; None chooses
     by memory. vertex: end l_inf and l1 programs at the exact vertex, the equations of its tight
     sides with sign checks.
-    single_precision_first: take the first steps in float32, for devices with slow float64.
-    What is not certified goes to the Clarabel pool.
+    single_precision_first: take the first steps in float32; None does so on devices with slow
+    float64. What is not certified goes to the Clarabel pool.
 
     >>> jaxinv.LinfLP().solver == jaxinv.InteriorPoint()
     True
@@ -65,7 +65,7 @@ class InteriorPoint:
     correctors: int = 2
     slots: int | None = None
     vertex: bool = False
-    single_precision_first: bool = False
+    single_precision_first: bool | None = None
 
     def __post_init__(self) -> None:
         require(self.tolerance > 0, f"tolerance={self.tolerance} must be positive")

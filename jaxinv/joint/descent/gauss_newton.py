@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 from jaxinv.joint.descent.levenberg_marquardt import REPRODUCED, Box, unit_diagonal
 from jaxinv.linalg import cholesky
 from jaxinv.linalg.blocks import blocks
-from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
 
@@ -62,7 +62,7 @@ def gauss_newton(
                 on_device(loss[padded]),
             )
             latent[rows], loss[rows], converged[rows] = (
-                np.asarray(part)[: len(rows)] for part in state
+                part[: len(rows)] for part in on_host(state)
             )
     return Ends(latent, loss, converged)
 

@@ -22,7 +22,8 @@ from jaxinv.joint.descent.levenberg_marquardt import (
 from jaxinv.joint.descent.matrix_free import LONG_LATENT, matrix_free_runs
 from jaxinv.joint.descent.race import Track, track
 from jaxinv.linalg.blocks import blocks
-from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.device_memory import share_of_memory
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.linalg.refill import Queue
 from jaxinv.model.decoder import Decoder
 
@@ -46,8 +47,7 @@ def default_lanes(decoder: Decoder, memory: int | None = None) -> int:
     None takes a share of what the device says it has, or LANE_BYTES where it says nothing.
     """
     if memory is None:
-        stated = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-        memory = stated // SHARE_OF_DEVICE if stated else LANE_BYTES
+        memory = share_of_memory(SHARE_OF_DEVICE, LANE_BYTES)
     fit = memory // (3 * 8 * decoder.latent_size * decoder.scratch)
     most = MOST_ON_CPU if decoder.is_dense else MOST_CONVOLVED_ON_CPU
     return int(np.clip(fit, 1, most if jax.default_backend() == "cpu" else MOST_LANES))
@@ -162,5 +162,5 @@ class Engine:
         for some, padded in blocks(np.arange(len(row)), self.lanes):
             data = self.observation[row[padded]], self.weight[row[padded]], latent[padded]
             ended = ending(self.decoder, *(on_device(part) for part in data), self.box)
-            parts.append([np.asarray(part)[: len(some)] for part in ended])
+            parts.append([part[: len(some)] for part in on_host(ended)])
         return [np.concatenate(part) for part in zip(*parts, strict=True)]

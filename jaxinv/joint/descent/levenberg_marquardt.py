@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.joint.descent.linearization import linearize
 from jaxinv.linalg import cholesky
-from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
 
@@ -75,7 +75,7 @@ class Box(NamedTuple):
 
     def holds(self, latent: Float[np.ndarray, "*B k"]) -> Bool[np.ndarray, "*B"]:
         """Which latents lie inside."""
-        low, high = np.asarray(self.low), np.asarray(self.high)
+        low, high = on_host((self.low, self.high))
         return np.asarray(((latent >= low) & (latent <= high)).all(-1))
 
     def pressed(

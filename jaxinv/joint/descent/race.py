@@ -7,6 +7,7 @@ all that its other runs decide.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,7 +16,7 @@ from jaxinv.joint.descent.chords import cycle
 from jaxinv.joint.descent.levenberg_marquardt import FIRST_DAMPING, Box, Runs, harder
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.norms import row_norms
-from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.model.decoder import Decoder
 
 HALVED = 4  # starts from which on a race is run
@@ -39,6 +40,11 @@ class Track:
     size: Float[np.ndarray, " B"]
     box: Box
     lanes: int
+
+    @cached_property
+    def sides(self) -> Box:
+        """The box on the device, in single precision."""
+        return Box(*(on_device(side, np.float32) for side in self.box))
 
     def race(
         self,
@@ -98,13 +104,12 @@ class Track:
         count = field.loss.shape[1]
         latent = field.latent.reshape(-1, field.latent.shape[-1]).copy()
         loss, damping = field.loss.ravel().copy(), field.damping.ravel().copy()
-        low, high = (on_device(side, np.float32) for side in self.box)
         for some, padded in blocks(which, self.lanes):
             row = field.row[padded // count]
             runs = latent[padded], damping[padded], field.softness.ravel()[padded]
             parts = self.observation[row], self.weight[row], *runs
-            end = cycle(self.decoder, *(on_device(part) for part in parts), Box(low, high))
-            latent[some], loss[some], damping[some] = (np.asarray(p)[: len(some)] for p in end[:3])
+            end = cycle(self.decoder, *(on_device(part) for part in parts), self.sides)
+            latent[some], loss[some], damping[some] = (p[: len(some)] for p in on_host(end[:3]))
         # A run that has left the finite numbers is behind all others.
         loss = np.where(np.isfinite(loss), loss, np.inf)
         shape = field.loss.shape
@@ -181,4 +186,4 @@ def track(
         size = np.where((size > 0) & np.isfinite(size), size, 1.0)
         scaled = weight / size[:, None]
         single = observation.astype(np.float32), scaled.astype(np.float32)
-    return Track(decoder, *single, size, box, lanes)
+    return Track(decoder, *single, size, Box(*on_host(tuple(box))), lanes)

@@ -36,7 +36,7 @@ class OuterNoise(NamedTuple):
 def outer_noise(
     layer: Layer,
     rows: LinearRows,
-    misfit: Float[np.ndarray, "B n"],
+    misfit: Float[Array, "B n"],
     wanted: Bool[np.ndarray, " B"],
 ) -> OuterNoise:
     """Estimate the noise of the rows wanted from what the least squares of the last layer leave."""
@@ -50,7 +50,7 @@ def outer_noise(
         freedom = _freedom(layer.weight, layer.pseudo_inverse, rows.weight)
         trace, degrees = (np.asarray(part) for part in freedom)
     with np.errstate(over="ignore"):
-        variance = (misfit**2).sum(-1) / np.maximum(trace, 1.0)
+        variance = (np.asarray(misfit) ** 2).sum(-1) / np.maximum(trace, 1.0)
     return OuterNoise(variance, np.where(wanted, degrees, 0.0))
 
 

@@ -200,7 +200,7 @@ def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
     low, high = (square * bound[rows] for bound in bounds)
     search = with_noise(search, rows, low, high)
     # What fits worse than no code at all is no start: the layers have amplified too much noise.
-    loss = problem.loss(np.asarray(problem.generator(found.latent)))
+    loss = problem.loss(problem.image(found.latent))
     fitted = loss[rows] < search.facts.size[rows] ** 2
     rows, low, high, square = (part[fitted] for part in (rows, low, high, square))
     if not rows.size:

@@ -18,8 +18,7 @@ from jaxinv.joint.search.lack_of_fit import OuterNoise, outer_noise
 from jaxinv.joint.search.peeling import ROUNDING
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import quick_centre
-from jaxinv.linalg.norms import row_norms
-from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.model.decoder import Decoder
 
 REFINEMENTS = 1  # with W^+, which rounding leaves as accurate as cond(W) eps
@@ -47,18 +46,20 @@ def unrolled(generator: Decoder, x: Float[np.ndarray, "B n"]) -> Unrolled:
         for layer in generator.layers
     ]
     latent, usable, outer = _last_layer_first(generator, inverses, on_device(x))
-    misfit, target = np.asarray(outer.misfit), np.asarray(outer.rows.target)
-    small = row_norms(misfit) <= CONSISTENT * row_norms(target)
-    settled = np.asarray(usable)
-    noise = outer_noise(generator.layers[-1], outer.rows, misfit, settled & ~small)
-    return Unrolled(np.asarray(latent), settled, noise)
+    found, settled, small = on_host((latent, usable, outer.small))
+    noise = outer_noise(generator.layers[-1], outer.rows, outer.misfit, settled & ~small)
+    return Unrolled(found, settled, noise)
 
 
 class _Outer(NamedTuple):
-    """The last layer's rows (B, n), and what its least squares leave of them."""
+    """The last layer's rows (B, n), what its least squares leave of them, and if that is little.
+
+    It is looked at here: as many entries as the observations have need not come to the host.
+    """
 
     rows: LinearRows
     misfit: Float[Array, "B n"]
+    small: Bool[Array, " B"]
 
 
 @jax.jit
@@ -85,10 +86,19 @@ def _last_layer_first(
         latent = jnp.where(usable[:, None], latent, 0.0)
         if outer is None:
             misfit = jnp.matmul(latent, layer.weight.T, precision="highest") - rows.target
-            outer = _Outer(rows, jnp.where(rows.active, misfit, 0.0))
+            misfit = jnp.where(rows.active, misfit, 0.0)
+            small = _norm(misfit) <= CONSISTENT * _norm(rows.target)
+            outer = _Outer(rows, misfit, small)
         hidden = latent
     assert outer is not None
     return hidden, usable, outer
+
+
+def _norm(rows: Float[Array, "B n"]) -> Float[Array, " B"]:
+    """||x||_2 of each row in units of its largest entry, whose square may overflow."""
+    largest = jnp.abs(rows).max(-1)
+    scale = jnp.where(largest > 0, largest, 1.0)
+    return scale * jnp.linalg.norm(rows / scale[:, None], axis=-1)
 
 
 def operations(generator: Decoder) -> float:
