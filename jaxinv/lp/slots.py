@@ -23,6 +23,10 @@ from jaxinv.settings import InteriorPoint
 
 SLOT_BYTES = 1 << 28  # what the normal matrices of all slots may take
 MOST_ON_CPU = 64  # more leave the cache
+# Where columns are many a step takes its time in products an instance, whatever the batch: a batch
+# of one in few slots does not cost as much as one of many.
+MANY_COLUMNS = 256
+FEW_ON_CPU = 8
 COARSE = 1e-3  # what single precision is asked for before double precision takes over
 COARSE_STEPS = 15  # an instance that needs more starts afresh in double precision
 
@@ -30,7 +34,13 @@ COARSE_STEPS = 15  # an instance that needs more starts afresh in double precisi
 def default_slots(columns: int) -> int:
     """As many slots as fit SLOT_BYTES; on a CPU no more than keep to the cache."""
     fit = SLOT_BYTES // (4 * 8 * (columns + 1) ** 2)
-    return int(np.clip(fit, 1, MOST_ON_CPU if jax.default_backend() == "cpu" else 4096))
+    most = FEW_ON_CPU if columns > MANY_COLUMNS else MOST_ON_CPU
+    return int(np.clip(fit, 1, most if jax.default_backend() == "cpu" else 4096))
+
+
+def single_precision_pays(columns: int) -> bool:
+    """Whether products take so much of a step that two programs to compile are worth it."""
+    return columns > MANY_COLUMNS and jax.default_backend() == "cpu"
 
 
 def solve(
@@ -53,7 +63,8 @@ def solve(
         return LPSolution(latent, none, none, np.zeros(0, bool), np.zeros(0, np.int64))
     with jax.enable_x64(True):
         state = None
-        if settings.single_precision_first:
+        first = settings.single_precision_first
+        if single_precision_pays(problem.columns) if first is None else first:
             coarse = replace(settings, tolerance=COARSE, steps=COARSE_STEPS)
             state = _run(problem, coarse, slots, np.dtype(np.float32), None, fine)
         state = _run(problem, settings, slots, np.dtype(np.float64), state, fine)
