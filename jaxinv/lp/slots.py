@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxinv.linalg.normal_matrix import pair_products
+from jaxinv.linalg.normal_matrix import FEWEST_OBSERVATIONS, pair_products
 from jaxinv.linalg.on_device import on_device
 from jaxinv.linalg.refill import Queue, room
 from jaxinv.linalg.select import select
@@ -24,8 +24,8 @@ from jaxinv.settings import InteriorPoint
 SLOT_BYTES = 1 << 28  # what the normal matrices of all slots may take
 MOST_ON_CPU = 64  # more leave the cache
 # Where columns are many a step takes its time in products an instance, whatever the batch: a batch
-# of one in few slots does not cost as much as one of many.
-MANY_COLUMNS = 256
+# of one in few slots does not cost as much as one of many (measured at 500 x 200 and 784 x 500).
+MANY_COLUMNS = 128
 FEW_ON_CPU = 8
 COARSE = 1e-3  # what single precision is asked for before double precision takes over
 COARSE_STEPS = 15  # an instance that needs more starts afresh in double precision
@@ -90,7 +90,9 @@ def _run(
 ) -> State:
     """Every instance's last state, (B, ...) on the host; earlier: where to start, if not afresh."""
     queue = Queue(slots, problem.batch_size)
-    shared = _on_device(problem.matrix, dtype) if problem.matrix.ndim == 2 else None
+    # Pairs are used from so many observations on, and forming them takes as long as some steps.
+    keep = slots >= FEWEST_OBSERVATIONS
+    shared = _on_device(problem.matrix, dtype, keep) if problem.matrix.ndim == 2 else None
     last: State | None = None
     loaded: tuple[DeviceMatrix, Program, State] | None = None
     while queue.unfinished:
@@ -120,9 +122,9 @@ def _run(
     return last
 
 
-def _on_device(matrix: np.ndarray, dtype: np.dtype) -> DeviceMatrix:
+def _on_device(matrix: np.ndarray, dtype: np.dtype, keep_pairs: bool = True) -> DeviceMatrix:
     rows = on_device(matrix, dtype)
-    return DeviceMatrix(rows, jax.jit(pair_products)(rows))
+    return DeviceMatrix(rows, jax.jit(pair_products)(rows) if keep_pairs else ())
 
 
 def _refilled(

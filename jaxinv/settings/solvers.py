@@ -54,7 +54,7 @@ class InteriorPoint:
     by memory. vertex: end l_inf and l1 programs at the exact vertex, the equations of its tight
     sides with sign checks.
     single_precision_first: take the first steps in float32, up to three digits; None does so for
-    matrices of more than 256 columns on a CPU, where it halves the time.
+    matrices of more than 128 columns on a CPU. Beyond three digits its factors lead nowhere.
     What is not certified goes to the Clarabel pool.
 
     >>> jaxinv.LinfLP().solver == jaxinv.InteriorPoint()
