@@ -230,6 +230,26 @@ def test_single_precision_only_comes_first(slack):
     )
 
 
+def test_many_columns_take_few_slots_and_begin_in_single_precision(monkeypatch):
+    begun = []
+    run = slots._run
+
+    def noted(problem, settings, places, dtype, *rest):
+        begun.append((places, dtype))
+        return run(problem, settings, places, dtype, *rest)
+
+    monkeypatch.setattr(slots, "_run", noted)
+    monkeypatch.setattr(slots, "MANY_COLUMNS", COLUMNS - 1)
+    program = programs(np.random.default_rng(5), Slack.SHARED, 12)
+    found = run_backend(program, jaxinv.InteriorPoint(), 12)
+    single = np.dtype(np.float32), np.dtype(np.float64)
+    assert begun == [(slots.FEW_ON_CPU, dtype) for dtype in single]
+    assert certify(program, found).holds(1e-8).all()
+    begun.clear()
+    run_backend(program, jaxinv.InteriorPoint(single_precision_first=False), 12)
+    assert begun == [(slots.FEW_ON_CPU, np.dtype(np.float64))]
+
+
 def test_a_shape_is_compiled_once():
     rng = np.random.default_rng(6)
     chosen = jaxinv.InteriorPoint(slots=3, steps=59)
