@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxinv
+from jaxinv.linalg import double_precision
 from jaxinv.lp import interior_point, slots, solve
 from jaxinv.lp.problem import IntervalLP, Slack, certify
 from jaxinv.lp.solve import run_backend, solve_certified
@@ -228,6 +229,27 @@ def test_single_precision_only_comes_first(slack):
     np.testing.assert_allclose(
         certify(program, mixed).objective, certify(program, plain).objective, rtol=2e-8
     )
+
+
+def test_many_columns_take_few_slots_and_begin_in_single_precision(monkeypatch):
+    begun = []
+    run = slots._run
+
+    def noted(problem, settings, places, dtype, *rest):
+        begun.append((places, dtype))
+        return run(problem, settings, places, dtype, *rest)
+
+    monkeypatch.setattr(slots, "_run", noted)
+    monkeypatch.setattr(slots, "MANY_COLUMNS", COLUMNS - 1)
+    monkeypatch.setattr(double_precision, "MANY_COLUMNS", COLUMNS - 1)
+    program = programs(np.random.default_rng(5), Slack.SHARED, 12)
+    found = run_backend(program, jaxinv.InteriorPoint(), 12)
+    single = np.dtype(np.float32), np.dtype(np.float64)
+    assert begun == [(slots.FEW_ON_CPU, dtype) for dtype in single]
+    assert certify(program, found).holds(1e-8).all()
+    begun.clear()
+    run_backend(program, jaxinv.InteriorPoint(single_precision_first=False), 12)
+    assert begun == [(slots.FEW_ON_CPU, np.dtype(np.float64))]
 
 
 def test_a_shape_is_compiled_once():

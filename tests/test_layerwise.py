@@ -99,7 +99,7 @@ def test_linf_is_algorithm_1(activation, noise):
     assert ours <= 1.1 * theirs
 
 
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu:0.1"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu:0.1", "sigmoid", "tanh"])
 def test_the_search_ends_where_the_loop_ends_with_fewer_programs(activation):
     generator, _, x = planted((5, 20, 60), activation, 4, 1e-2)
     quick = jaxinv.invert(generator, x, jaxinv.LinfLP())

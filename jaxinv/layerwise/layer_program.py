@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.layerwise import least_squares
 from jaxinv.layerwise.active_rows import linear_rows
@@ -19,6 +20,9 @@ from jaxinv.settings import Solver
 
 # One program: operation by operation it would be eight, for every layer.
 _linear_rows = jax.jit(linear_rows)
+
+# Sigmoid and tanh: errors are no rounding here, so that the slope alone says what a row is worth.
+ANY_NOISE = 1.0
 
 Build = Callable[[Rows, np.ndarray], IntervalLP]
 
@@ -53,24 +57,35 @@ class LayerProgram:
 
     def centre(self, which: Int[np.ndarray, " m"], tolerance: Float[np.ndarray, " m"]) -> Centre:
         """Least squares over the rows that are active at each tolerance."""
+        if self.layer.activation.kind != "relu":
+            # The same rows at every tolerance.
+            once = self._whole_centre
+            return Centre(once.latent[which], once.full_rank[which])
         z = np.empty((len(which), self.layer.width_in))
         full_rank = np.empty(len(which), bool)
         for turn in _without_repeats(which):
             # One fixed batch shape, so that no row's bits depend on which others are still open.
             full = np.ones(self.batch_size)
             full[which[turn]] = tolerance[turn]
-            active = _linear_rows(
-                self.layer,
-                on_device(self.rows.x),
-                on_device(self.rows.row_weight),
-                on_device(full),
-                0.0,
-            )
-            found = least_squares.centre(self.layer.weight, active)
-            latent, whole = on_host((found.latent, found.full_rank))
-            z[turn], full_rank[turn] = latent[which[turn]], whole[which[turn]]
-        box = self.rows.box
-        return Centre(np.clip(np.nan_to_num(z), box[0][which], box[1][which]), full_rank)
+            found = self._centre_at(full)
+            z[turn], full_rank[turn] = (part[which[turn]] for part in found)
+        return Centre(z, full_rank)
+
+    @cached_property
+    def _whole_centre(self) -> Centre:
+        return self._centre_at(np.ones(self.batch_size))
+
+    @cached_property
+    def _observation(self) -> tuple[Float[Array, "B n"], Float[Array, "B n"]]:
+        """x and the rows' weights on the device."""
+        return on_device(self.rows.x), on_device(self.rows.row_weight)
+
+    def _centre_at(self, tolerance: Float[np.ndarray, " B"]) -> Centre:
+        """The centre of every observation at a tolerance of its own."""
+        active = _linear_rows(self.layer, *self._observation, on_device(tolerance), ANY_NOISE)
+        found = least_squares.centre(self.layer.weight, active)
+        latent, full_rank = on_host((found.latent, found.full_rank))
+        return Centre(np.clip(np.nan_to_num(latent), *self.rows.box), full_rank)
 
     def solve(
         self,

@@ -144,15 +144,20 @@ def _prove_by_least_squares(program: LayerProgram, grid: Grid, search: Search) -
 
 
 def _next_probe(program: LayerProgram, search: Search) -> Probe:
-    """First a bracket at the accepted end, then what the last optimum named, then the middle."""
+    """First a bracket at the accepted end, then what the last optimum named, then the middle.
+
+    Sigmoid and tanh have no bracket, and at large tolerances hardly a side: they begin with the
+    first step that the range allows, which noise at the ends of the range often makes the answer.
+    """
     which = np.flatnonzero(search.open)
     low, high = search.rejected[which], search.accepted[which]
     decided, first = low >= high - 1, search.asked[which] == 0
     # The bound is most often tight: the first step that it leaves open is the answer.
     named = np.clip(search.named[which], low + 1, high - 1)
     t = np.where(search.asked[which] < NAMED, named, (low + high) // 2)
-    t = np.where(decided | first, np.minimum(high, search.last[which]), t)
-    return Probe(which, t, first & ~decided & program.rows.leaky)
+    bracket = first & ~decided & (program.rows.leaky | program.rows.own_bracket)
+    t = np.where(decided | bracket, np.minimum(high, search.last[which]), t)
+    return Probe(which, t, bracket & program.rows.leaky)
 
 
 def _learn(

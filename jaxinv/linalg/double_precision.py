@@ -2,6 +2,7 @@
 
 import jax
 
+MANY_COLUMNS = 128  # beyond which two programs to compile are worth it on a CPU
 # Those that do half as much in float64 as in float32, by words of their names; a card that none of
 # them describes does a thirty-second or a sixty-fourth.
 FAST = ("P100", "V100", "A100", "A30", "A800", "H100", "H200", "H800", "B100", "B200")
@@ -18,17 +19,19 @@ def slow_double_precision(platform: str, kind: str) -> bool:
     return platform == "gpu" and not fast
 
 
-def single_precision_pays() -> bool:
-    """Whether this process's device is such a one."""
+def single_precision_pays(columns: int) -> bool:
+    """Whether linear programs with so many unknowns begin in float32 on this process's device."""
     device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return columns > MANY_COLUMNS
     return slow_double_precision(device.platform, device.device_kind)
 
 
 def policy(platform: str, kind: str) -> str:
     """What is computed in which precision on a device of this kind, as a sentence."""
-    programs = (
-        "linear programs begin in float32, since float64 is slow on this device"
-        if slow_double_precision(platform, kind)
-        else "linear programs are in float64 throughout"
-    )
+    programs = "linear programs are in float64 throughout"
+    if platform == "cpu":
+        programs = f"linear programs of more than {MANY_COLUMNS} unknowns begin in float32"
+    elif slow_double_precision(platform, kind):
+        programs = "linear programs begin in float32, since float64 is slow on this device"
     return f"races and ranks begin in float32, {programs}; residuals and certificates are float64"

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxinv.linalg.device_memory import share_of_memory
-from jaxinv.linalg.double_precision import single_precision_pays
-from jaxinv.linalg.normal_matrix import pair_products
+from jaxinv.linalg.double_precision import MANY_COLUMNS, single_precision_pays
+from jaxinv.linalg.normal_matrix import FEWEST_OBSERVATIONS, pair_products
 from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.linalg.refill import Queue, room
 from jaxinv.linalg.select import select
@@ -26,6 +26,9 @@ from jaxinv.settings import InteriorPoint
 SLOT_BYTES = 1 << 28  # what the normal matrices of all slots may take, on a CPU
 SHARE_OF_DEVICE = 16
 MOST_ON_CPU = 64  # more leave the cache
+# Where columns are many a step takes its time in products an instance, whatever the batch: a batch
+# of one in few slots does not cost as much as one of many (measured at 500 x 200 and 784 x 500).
+FEW_ON_CPU = 8
 COARSE = 1e-3  # what single precision is asked for before double precision takes over
 COARSE_STEPS = 15  # an instance that needs more starts afresh in double precision
 
@@ -33,7 +36,8 @@ COARSE_STEPS = 15  # an instance that needs more starts afresh in double precisi
 def default_slots(columns: int) -> int:
     """As many slots as fit their share of the device; on a CPU no more than keep to the cache."""
     fit = share_of_memory(SHARE_OF_DEVICE, SLOT_BYTES) // (4 * 8 * (columns + 1) ** 2)
-    return int(np.clip(fit, 1, MOST_ON_CPU if jax.default_backend() == "cpu" else 4096))
+    most = FEW_ON_CPU if columns > MANY_COLUMNS else MOST_ON_CPU
+    return int(np.clip(fit, 1, most if jax.default_backend() == "cpu" else 4096))
 
 
 def solve(
@@ -57,7 +61,7 @@ def solve(
     with jax.enable_x64(True):
         state = None
         first = settings.single_precision_first
-        if single_precision_pays() if first is None else first:
+        if single_precision_pays(problem.columns) if first is None else first:
             coarse = replace(settings, tolerance=COARSE, steps=COARSE_STEPS)
             state = _run(problem, coarse, slots, np.dtype(np.float32), None, fine)
         state = _run(problem, settings, slots, np.dtype(np.float64), state, fine)
@@ -83,7 +87,9 @@ def _run(
 ) -> State:
     """Every instance's last state, (B, ...) on the host; earlier: where to start, if not afresh."""
     queue = Queue(slots, problem.batch_size)
-    shared = _on_device(problem.matrix, dtype) if problem.matrix.ndim == 2 else None
+    # Pairs are used from so many observations on, and forming them takes as long as some steps.
+    keep = slots >= FEWEST_OBSERVATIONS
+    shared = _on_device(problem.matrix, dtype, keep) if problem.matrix.ndim == 2 else None
     last: State | None = None
     loaded: tuple[DeviceMatrix, Program, State] | None = None
     while queue.unfinished:
@@ -114,9 +120,9 @@ def _run(
     return last
 
 
-def _on_device(matrix: np.ndarray, dtype: np.dtype) -> DeviceMatrix:
+def _on_device(matrix: np.ndarray, dtype: np.dtype, keep_pairs: bool = True) -> DeviceMatrix:
     rows = on_device(matrix, dtype)
-    return DeviceMatrix(rows, jax.jit(pair_products)(rows))
+    return DeviceMatrix(rows, jax.jit(pair_products)(rows) if keep_pairs else ())
 
 
 def _refilled(

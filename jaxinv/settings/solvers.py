@@ -53,8 +53,9 @@ class InteriorPoint:
     which costs two solves with the step's factor. slots: instances computed together; None chooses
     by memory. vertex: end l_inf and l1 programs at the exact vertex, the equations of its tight
     sides with sign checks.
-    single_precision_first: take the first steps in float32; None does so on devices with slow
-    float64. What is not certified goes to the Clarabel pool.
+    single_precision_first: take the first steps in float32, up to three digits; None does so for
+    matrices of more than 128 columns on a CPU, and for all on devices with slow float64. Beyond
+    three digits its factors lead nowhere. What is not certified goes to the Clarabel pool.
 
     >>> jaxinv.LinfLP().solver == jaxinv.InteriorPoint()
     True
