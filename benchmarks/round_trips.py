@@ -99,9 +99,10 @@ def executions(path: Path) -> int:
     )
 
 
-def measured(method: str, batch: int, quick: bool) -> dict[str, Any]:
+def measured(method: str, batch: int, quick: bool, activation: str = "relu") -> dict[str, Any]:
     """One chunk's programs, round trips and bytes, beside those of its observations and results."""
-    generator = jaxinv.Generator.random(QUICK_WIDTHS if quick else WIDTHS, seed=0)
+    widths = QUICK_WIDTHS if quick else WIDTHS
+    generator = jaxinv.Generator.random(widths, seed=0, activation=activation)
     _, x = planted(generator, batch, 3)
     noise = NOISE if method in (NOISY, "linf") else 0.0
     x += np.random.default_rng(4).uniform(-noise, noise, x.shape)

@@ -17,7 +17,7 @@ BUDGET = {
     "l1": 20,
     "lm": 12,
     "auto": 18,
-    "gd": 5,
+    "gd": 6,
 }
 COMPILED = "/jax/core/compile/backend_compile_duration"
 

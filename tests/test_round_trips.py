@@ -34,7 +34,8 @@ def test_a_chunk_keeps_to_its_programs_and_round_trips(method):
 
 @pytest.mark.parametrize("method", ["exact", "auto"])
 def test_round_trips_do_not_grow_with_the_rows(method):
-    few, many = (round_trips.measured(method, rows, quick=True) for rows in (8, 200))
+    # A LeakyReLU determines every row: one whose rank is in doubt is looked at by itself.
+    few, many = (round_trips.measured(method, n, True, "leaky_relu:0.3") for n in (8, 200))
     assert few["round trips"] == many["round trips"] <= 10
     assert few["programs"] == many["programs"]
 
