@@ -60,24 +60,40 @@ def demo(
 def invert(
     generator: Annotated[str, typer.Argument(help="A file, or a shipped generator's name.")],
     observations: Annotated[
-        Path, typer.Argument(help=".npy, .npz, .h5, .zarr, or a folder of images.")
+        str,
+        typer.Argument(
+            help=".npy, .npz, .h5, .zarr, .parquet, .arrow, .feather, or a folder of images; a "
+            "path, or a URL such as s3://bucket/x.parquet."
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(help="A file (.npz) for the codes, or a directory for a job.")
+        str,
+        typer.Option(
+            help="A file (.npz, .npy, .parquet, .arrow, .feather, .zarr) or its URL for the codes, "
+            "or a directory for a job."
+        ),
     ],
     method: Annotated[str, typer.Option(help="auto, lm, exact, linf, l1, relaxed or gd.")] = "auto",
     effort: Annotated[
         str | None, typer.Option(help="How long auto searches: fast, default or thorough.")
     ] = None,
     noise: Annotated[float | None, typer.Option(min=0.0, help="Noise level per entry.")] = None,
-    mask: Annotated[Path | None, typer.Option(help="Booleans (n,) or (B, n), True: seen.")] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="File of booleans (n,) or (B, n), True: seen.")
+    ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Latents to begin at, (k,), (B, k) or (B, s, k).")
+        str | None, typer.Option(help="Latents to begin at, (k,), (B, k) or (B, s, k).")
     ] = None,
     layers: LayersOption = None,
     prefix: PrefixOption = "",
     allow_code: AllowCodeOption = False,
-    dataset: Annotated[str | None, typer.Option(help="Array inside .npz, .h5 or .zarr.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Array inside .npz, .h5 or .zarr; column of .parquet or .arrow, or a pattern of "
+            "columns such as 'pixel*'."
+        ),
+    ] = None,
     pixels: Annotated[
         str, typer.Option(help="Images to [0, 1] (unit), [-1, 1] (signed).")
     ] = "unit",
@@ -118,7 +134,9 @@ def invert(
         prior_mean,
         prior_weight,
     )
-    if out.suffix == ".npz":
+    from jaxinv.job.sinks import ENDINGS
+
+    if out.endswith(ENDINGS):
         from jaxinv.cli.invert import run
         from jaxinv.job.compiled import keep_programs
 

@@ -1,6 +1,5 @@
 """Options that several commands share."""
 
-from pathlib import Path
 from typing import Annotated, NamedTuple, cast
 
 import typer
@@ -47,8 +46,8 @@ class Question(NamedTuple):
     method: str
     effort: str | None
     noise: float | None
-    mask: Path | None
-    start: Path | None
+    mask: str | None
+    start: str | None
     dataset: str | None
     pixels: str
     seed: int

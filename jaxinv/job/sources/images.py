@@ -1,12 +1,14 @@
 """Rows from a folder of images, in the order of their names."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from jaxinv.job.place import Place, Stored, children, fetched
 from jaxinv.job.sources.rows import Rows
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
@@ -21,8 +23,8 @@ class ImageRows:
     An image that cannot be read, or has another size, is a row of NaN: it becomes BAD_INPUT.
     """
 
-    path: Path
-    files: tuple[Path, ...]
+    path: Place
+    files: tuple[Place, ...]
     mode: str
     size: tuple[int, int]
     pixels: str
@@ -49,9 +51,10 @@ class ImageRows:
         return {"path": str(self.path), "pixels": self.pixels}
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        return np.stack([self._row(file) for file in self.files[start:stop]])
+        rows = [self._row(file) for file in _openable(self.files[start:stop])]
+        return np.stack(rows) if rows else np.zeros((0, self.width))
 
-    def _row(self, file: Path) -> np.ndarray:
+    def _row(self, file: Path | BytesIO) -> np.ndarray:
         try:
             with Image.open(file) as image:
                 if image.size != self.size:
@@ -64,18 +67,26 @@ class ImageRows:
         return (2.0 * values - 1.0 if self.pixels == "signed" else values).reshape(-1)
 
 
-def open_folder(path: Path, pixels: str) -> Rows:
+def open_folder(path: Place, pixels: str) -> Rows:
     """All images of a folder; the first one says their size, and whether they have colours."""
     if pixels not in PIXELS:
         raise ValueError(f"pixels={pixels!r} is not known; expected one of {PIXELS}")
-    files = tuple(sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS))
+    files = tuple(p for p in children(path) if p.suffix.lower() in ENDINGS)
     if not files:
         raise ValueError(f"{path} holds no images ({', '.join(sorted(ENDINGS))})")
     try:
-        with Image.open(files[0]) as image:
+        with Image.open(_openable(files[:1])[0]) as image:
             size, mode = image.size, "L" if image.mode in ("1", "L", "I;16", "LA") else "RGB"
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ValueError(f"{files[0]} is not a readable image: {error}") from None
     if size[0] * size[1] > LARGEST_IMAGE:
         raise ValueError(f"{files[0]} has {size[0]} x {size[1]} pixels, too many for one row")
     return ImageRows(path, files, mode, size, pixels)
+
+
+def _openable(files: tuple[Place, ...]) -> list[Path | BytesIO]:
+    """Files as Pillow opens them; those of a store are fetched, empty ones where they cannot be."""
+    stored = [file for file in files if isinstance(file, Stored)]
+    if stored:
+        return [BytesIO(data or b"") for data in fetched(stored)]
+    return [file for file in files if isinstance(file, Path)]
