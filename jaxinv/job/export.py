@@ -45,6 +45,8 @@ def _tables(job: Job) -> Iterator[object]:
         status = columns["status"]
         told = {"ok": np.isin(status, _OK), "explained": np.isin(status, _EXPLAINED)}
         named = {name: columns[name] for name in ("latent", "status")} | told | columns
+        # As wide as an inversion's, so that tables of both can be put under each other.
+        named["undetermined"] = columns["undetermined"].astype(np.int64)
         yield arrow_table({n: np.ascontiguousarray(part) for n, part in named.items()})
 
 

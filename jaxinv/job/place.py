@@ -171,14 +171,17 @@ def read_spans(at: Place, spans: Sequence[tuple[int, int]]) -> list[bytearray]:
 
 
 def fetched(files: Sequence[Stored]) -> list[bytes | None]:
-    """Whole small files, fetched together; None for one that cannot be had."""
+    """Whole small files, fetched together; None for one that is not there any more."""
     fs = files[0].store[0]
     paths = [file.store[1] for file in files]
-    with told(files[0].url, "read"):
-        found = fs.cat(paths, on_error="return") if len(paths) > 1 else {}
-        if len(paths) == 1:
-            found = {paths[0]: fs.cat_file(paths[0])}
-    return [data if isinstance(data := found.get(path), bytes) else None for path in paths]
+    contents: list[bytes | None] = []
+    for file, data in zip(files, fs.cat_ranges(paths, None, None, on_error="return"), strict=True):
+        # A store that fails for a moment must not make a row bad for ever.
+        with told(file.url, "read"):
+            if isinstance(data, Exception) and not isinstance(data, FileNotFoundError):
+                raise data
+        contents.append(data if isinstance(data, bytes) else None)
+    return contents
 
 
 @contextmanager

@@ -41,7 +41,10 @@ def open_rows(path: str | Place, dataset: str | None = None, pixels: str = "unit
 
 def _opened(path: Place, dataset: str | None, pixels: str) -> Rows:
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; expected a file or folder of observations")
+        reached = "" if isinstance(path, Path) else " or cannot be reached"
+        raise FileNotFoundError(
+            f"{path} does not exist{reached}; expected a file or folder of observations"
+        )
     if path.suffix == ".npy":
         return arrays.open_npy(path)
     if path.suffix == ".npz":

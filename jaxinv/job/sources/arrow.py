@@ -145,7 +145,7 @@ class _Ipc:
 
     def __init__(self, path: Place, counts: list[int] | None = None) -> None:
         self.path, self.counts = path, counts or []
-        self.source = arrow.OSFile(str(path)) if isinstance(path, Path) else path.open(cache="none")
+        self.source = arrow.OSFile(str(path)) if isinstance(path, Path) else path.open()
         self.schema = arrow.ipc.open_file(self.source).schema
         self.holds_null = False
 

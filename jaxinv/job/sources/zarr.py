@@ -80,9 +80,11 @@ def _check_metadata(where: str, folder: Place) -> None:
         raise ValueError(f"{where} has no {' or '.join(_METADATA)}; choose an array by --dataset")
     try:
         metadata = json.loads(found.read_text())
-        codecs = _codecs(metadata)
+        codecs, group = _codecs(metadata), metadata.get("node_type") == "group"
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{found} is not zarr metadata: {error}") from None
+    if group:
+        raise ValueError(f"{where} is a zarr group; choose one of its arrays by --dataset")
     refused = sorted(codecs - _CODECS)
     if refused:
         raise ValueError(f"{where} is encoded with {refused}; codecs read are {sorted(_CODECS)}")
