@@ -152,6 +152,19 @@ def test_damaged_files_and_streams_are_sentences(tmp_path):
             open_rows(tmp_path / name)
 
 
+def test_offsets_that_lead_out_of_a_file_are_a_sentence(tmp_path):
+    table = arrow.table(MADE["lists"])
+    with arrow.ipc.new_file(tmp_path / "x.arrow", table.schema) as file:
+        file.write_table(table)
+    data = (tmp_path / "x.arrow").read_bytes()
+    offsets = np.arange(0, 24 * 12, 12, dtype="<i4")
+    far = np.where(offsets == 120, 1 << 30, offsets).astype("<i4")
+    assert data.count(offsets.tobytes()) == 1
+    (tmp_path / "x.arrow").write_bytes(data.replace(offsets.tobytes(), far.tobytes()))
+    with pytest.raises(ValueError, match="not a readable Arrow file"):
+        open_rows(tmp_path / "x.arrow")
+
+
 def test_masks_and_starts_lie_in_columns_too(tmp_path):
     mask = values > 0
     path = written(tmp_path, {"seen": lists(mask.tolist())}, ".parquet")

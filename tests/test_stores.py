@@ -181,9 +181,9 @@ def test_without_fsspec_a_url_names_the_extra(monkeypatch):
 
 
 def test_a_bucket_that_is_not_there_is_a_sentence(s3, tmp_path):
-    with pytest.raises(FileNotFoundError, match="s3://nobucket/x.npy does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"s3://nobucket/x\.npy does not exist"):
         open_rows("s3://nobucket/x.npy")
-    with pytest.raises(ValueError, match="nobucket/out.npz cannot be written: .*bucket"):
+    with pytest.raises(ValueError, match=r"nobucket/out\.npz cannot be written: .*bucket"):
         store.probe(Stored("s3://nobucket/out.npz"))
 
 

@@ -163,12 +163,13 @@ class _Ipc:
         file = arrow.ipc.open_file(self.source, options=options)
         for number in range(group, file.num_record_batches):
             batch = file.get_batch(number)
+            # Nothing vouches for the offsets of lists: before this they must not be followed.
+            batch.validate(full=True)
             if batch.nbytes > LARGEST_BATCH:
                 raise ValueError(
                     f"{self.path} has a record batch of {batch.nbytes} bytes, which would be read "
                     "as a whole; write it with fewer rows a batch"
                 )
-            batch.validate(full=True)  # nothing vouches for the offsets of lists
             yield batch
 
 
