@@ -6,22 +6,20 @@ pytest tests/test_stores.py.
 
 import importlib.util
 import json
-import sys
 import threading
 from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 import jaxinv
-from jaxinv.cli import app
 from jaxinv.job import Job, executors, export, run
 from jaxinv.job.manifest import Input
-from jaxinv.job.place import Stored, place
+from jaxinv.job.place import Stored
 from jaxinv.job.sinks import store
-from jaxinv.job.sources import open_mask, open_rows
+from jaxinv.job.sources import open_rows
+from jaxinv.job.sources.subset import open_subset
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -150,34 +148,12 @@ def test_what_changes_in_a_store_is_noticed(base, tmp_path):
         known.open()
 
 
-def test_a_file_url_is_a_path(tmp_path):
-    np.save(tmp_path / "m.npy", np.ones((23, 12), bool))
-    assert open_rows(f"file://{tmp_path}/m.npy").path == tmp_path / "m.npy"
-    assert open_mask(f"file://{tmp_path}/m.npy", 23, 12).count == 23
-
-
-@pytest.mark.parametrize(
-    ("url", "sentence"),
-    [
-        ("s3://key:hidden@bucket/x.npy", "s3://bucket/x.npy was given with a user's password"),
-        ("https://hidden@host/x.npy", "https://host/x.npy was given with a user's password"),
-        ("https://host/x.npy?X-Amz-Signature=hidden", "https://host/x.npy was given with a query"),
-        ("nowhere://bucket/x.npy", "no file system is known by nowhere://"),
-        ("zip://x.npy::memory://x.zip", "chain of file systems"),
-        ("memory://none.npy", "memory://none.npy does not exist or cannot be reached"),
-    ],
-)
-def test_urls_that_are_not_read_are_sentences(url, sentence):
-    with pytest.raises((ValueError, OSError), match=sentence) as told:
-        open_rows(url)
-    assert "hidden" not in str(told.value)
-
-
-def test_without_fsspec_a_url_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(ImportError, match=r"pip install 'jaxinv\[stores\]'"):
-        place("s3://bucket/x.npy")
-    assert str(place("x.npy")) == "x.npy"
+def test_some_rows_are_opened_again(base, tmp_path):
+    np.save(tmp_path / "x.npy", values)
+    np.save(tmp_path / "index.npy", np.array([2, 3, 20]))
+    put(tmp_path, base)
+    some = Input.of(open_subset(open_rows(f"{base}/x.npy"), tmp_path / "index.npy"))
+    np.testing.assert_array_equal(some.open().read(0, 3), values[[2, 3, 20]])
 
 
 def test_a_bucket_that_is_not_there_is_a_sentence(s3, tmp_path):
@@ -292,19 +268,3 @@ def test_a_store_that_fails_leaves_no_half_file(finished, base, monkeypatch):
         export(finished, url)
     assert held(base) == before
     assert not list(finished.folder.glob(".writing*"))
-
-
-def test_a_job_s_directory_is_no_url(net, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    np.save("x.npy", np.ones((2, 25)))
-    jaxinv.save_generator(net, "net.npz")
-    for asked in (
-        ["invert", "net.npz", "x.npy", "--out", "s3://bucket/job"],
-        ["resume", "s3://bucket/job"],
-        ["status", "memory://job"],
-        ["export", "s3://bucket/job", "out.npz"],
-    ):
-        done = CliRunner().invoke(app, asked)
-        assert isinstance(done.exception, ValueError)
-        assert "must lie on this machine or on a shared file system" in str(done.exception)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.npz", "x.npy"]
