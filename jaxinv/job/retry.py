@@ -30,14 +30,20 @@ def retries(job: Job) -> list[Job]:
 
 def results(job: Job) -> Iterator[np.ndarray]:
     """Every shard's rows in order, each row as its last successful attempt left it."""
+    job.shards.refuse_missing()
+    return (rows for _, rows in so_far(job))
+
+
+def so_far(job: Job) -> Iterator[tuple[int, np.ndarray]]:
+    """The same of the shards that are committed, each with the number of its first row."""
     attempts = [(a, read_npy(a.folder / INDEX)) for a in retries(job) if not a.shards.missing()]
-    for number, rows in enumerate(job.shards):
-        start, stop = job.shards.span(number)
+    for number in job.shards.committed():
+        rows, (start, stop) = job.shards.read(number), job.shards.span(number)
         for attempt, index in attempts:
             low, high = np.searchsorted(index, [start, stop])
             if high > low:
                 _take_better(rows, index[low:high] - start, attempt.shards.between(low, high))
-        yield rows
+        yield start, rows
 
 
 def open_retry(job: Job, method: str | Method | None, seed: int | None) -> Job | None:
@@ -90,11 +96,11 @@ def _some_rows(whole: Input, index: Path) -> Input:
 
 
 def _take_better(rows: np.ndarray, places: np.ndarray, found: np.ndarray) -> None:
-    better = _rank(found["status"]) < _rank(rows["status"][places])
+    better = rank(found["status"]) < rank(rows["status"][places])
     rows[places[better]] = found[better]
 
 
-def _rank(status: np.ndarray) -> np.ndarray:
+def rank(status: np.ndarray) -> np.ndarray:
     """0 where solved, 1 where confirmed, 2 where there is a latent all the same, else 3."""
     kinds = [np.isin(status, [int(s) for s in some]) for some in _RANKS]
     return np.select(kinds, list(range(len(_RANKS))), len(_RANKS))
