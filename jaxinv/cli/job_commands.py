@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from jaxinv.cli.options import (
     AllowCodeOption,
@@ -15,6 +14,7 @@ from jaxinv.cli.options import (
     MemoryOption,
     NoCacheOption,
     WorkersOption,
+    plain,
 )
 
 FolderArgument = Annotated[Path, typer.Argument(help="The job's directory.")]
@@ -55,7 +55,7 @@ def status(folder: FolderArgument) -> None:
     """Show how far a job has come and what was found; safe while it runs."""
     from jaxinv.cli.job import show
 
-    show(folder, Console())
+    show(folder, plain())
 
 
 def export(
@@ -104,4 +104,4 @@ def report(
     else:
         path = out or folder / "compared.html"
         write_comparison(job, Job.open(other, allow_code), path)
-    Console(stderr=True).print(f"Report: {path}", highlight=False, soft_wrap=True, markup=False)
+    plain(stderr=True).print(f"Report: {path}", soft_wrap=True)
