@@ -1,11 +1,10 @@
 """What a notebook shows of an inversion: counts, histogram, worst rows, for any number of rows."""
 
 import time
-from collections import Counter
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from html_page import Page
 
 import jaxinv
 from jaxinv import Generator, Inversion, Status
@@ -14,38 +13,6 @@ from jaxinv.outcome.svg import histogram
 
 G = Generator.random((3, 10, 30), seed=0)
 Z = np.random.default_rng(0).standard_normal((20, 3))
-# Elements that HTML does not close.
-OPEN = {"img", "br", "meta"}
-
-
-class Page(HTMLParser):
-    """Reads a page, and refuses one whose elements do not close in order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.stack, self.cells, self.labels, self.tags = [], [], [], Counter()
-        self.text = ""
-        self.feed(page)
-        assert not self.stack
-
-    def handle_starttag(self, tag, attrs):
-        self.tags[tag] += 1
-        self.labels += [value for name, value in attrs if name == "aria-label"]
-        if tag not in OPEN:
-            self.stack.append(tag)
-        if tag == "tr":
-            self.cells.append([])
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags[tag] += 1
-
-    def handle_endtag(self, tag):
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-        if self.stack and self.stack[-1] == "td":
-            self.cells[-1].append(data)
 
 
 def made(status, residual, k=4):

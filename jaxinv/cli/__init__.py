@@ -1,6 +1,7 @@
 """The command line. Nothing here imports JAX before a command runs, so that --help is immediate."""
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -234,6 +235,8 @@ job_commands.register(app)
 
 def main() -> None:
     """Run the command line; bad input ends with one sentence and exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a file's name may hold bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except (ValueError, OSError, ImportError) as error:

@@ -89,9 +89,9 @@ def seconds_of_a_row(decoder: Decoder) -> str:
     return (
         f"Seconds ('auto', on this machine): {seconds(float(np.median(later)))} for one planted "
         f"row without noise ({calls}{apart}), after {seconds(first)} for the first call, which "
-        f"compiles; {status.name}, the code off by {number(off)} of its norm. In a full chunk a row "
-        "takes less; under noise, or where no code makes it, several times more: jaxinv compare "
-        "measures your own rows."
+        f"compiles; {status.name}, the code off by {number(off)} of its norm. In a full chunk a "
+        "row takes less; under noise, or where no code makes it, several times more: jaxinv "
+        "compare measures your own rows."
     )
 
 

@@ -19,6 +19,8 @@ from jaxinv.outcome.status import Status
 from jaxinv.settings import Method, resolve
 
 INDEX = "rows.npy"
+# What no further attempt is made at.
+SETTLED = tuple(status for status in Status if status.ok or status is Status.BAD_INPUT)
 
 
 def retries(job: Job) -> list[Job]:
@@ -82,10 +84,9 @@ def open_retry(job: Job, method: str | Method | None, seed: int | None) -> Job |
 
 def _unsolved(job: Job) -> np.ndarray:
     """Numbers of the rows that could be solved and are not."""
-    final = [int(s) for s in Status if s.ok or s is Status.BAD_INPUT]
     found = [np.zeros(0, np.int64)]
     for number, rows in enumerate(results(job)):
-        found.append(job.shards.span(number)[0] + np.flatnonzero(~np.isin(rows["status"], final)))
+        found.append(job.shards.span(number)[0] + np.flatnonzero(~np.isin(rows["status"], SETTLED)))
     return np.concatenate(found)
 
 

@@ -9,6 +9,7 @@ from jaxinv.job.report import page
 from jaxinv.job.report.found import Found
 from jaxinv.job.report.remedy import REASON, TRIED_AGAIN, Commands, remedy
 from jaxinv.job.report.words import listed, number, rows, share
+from jaxinv.job.retry import SETTLED
 from jaxinv.outcome.status import Status
 
 
@@ -99,11 +100,12 @@ def _bad(found: Found) -> str:
 
 def _to_do(job: Job, found: Found) -> list[str]:
     told = []
-    again = sum(found.of(status) for status in TRIED_AGAIN)
+    again = sum(found.of(status) for status in Status if status not in SETTLED)
+    lost = any(found.of(status) for status in TRIED_AGAIN)
     # A retry takes up what is not solved of a job that is whole.
-    if again and found.done == job.shards.rows:
+    if lost and found.done == job.shards.rows:
         told.append(
-            f"Try the {rows(again)} again that may be solved, which changes no other:"
+            f"Try the {rows(again)} again that are not settled; the others stay as they are:"
             f"{page.command(Commands.of(job).again)}"
         )
     if found.of(Status.BAD_INPUT):

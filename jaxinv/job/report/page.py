@@ -17,7 +17,7 @@ KIND = {
     Status.INEXACT: "bad",
     Status.STEP_LIMIT: "bad",
 }
-# Of text on each ground the contrast is 4.5 or more, of everything drawn 3 or more.
+# The contrast to the ground and to a panel is 4.5 or more, of text and of what is drawn.
 LIGHT = {
     "ground": "#ffffff",
     "text": "#1d2329",
