@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import jaxinv
 from jaxinv.cli import app
 from jaxinv.cli.foretold import jointly, memory, size
-from jaxinv.job.report.words import number
+from jaxinv.outcome.words import number
 
 K = np.arange(1.0, 6.0)
 
@@ -25,8 +25,8 @@ def inspected(*arguments):
 def net(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wave.py").write_text(
-        "import jax.numpy as jnp\nimport jaxinv\n"
-        "wave = jaxinv.FunctionGenerator(lambda z: jnp.tanh(jnp.outer(z, jnp.arange(1.0, 6.0))), 2)\n"
+        "import jax.numpy as jnp\nimport jaxinv\nk = jnp.arange(1.0, 6.0)\n"
+        "wave = jaxinv.FunctionGenerator(lambda z: jnp.tanh(jnp.outer(z, k)), 2)\n"
     )
     return "wave.py:wave"
 
@@ -64,7 +64,7 @@ def test_codes_without_a_jacobian_are_left_out():
 
 
 def test_a_jacobian_that_is_too_large_is_not_formed():
-    vast = jaxinv.FunctionGenerator(lambda z: jnp.outer(jnp.ones(1 << 17), z).reshape(-1), 600)
+    vast = jaxinv.FunctionGenerator(lambda z: jnp.outer(jnp.ones(100), z).reshape(-1), 600)
     assert "entries, too many to look at its rank here" in jointly(vast)
     assert "fitted without a Jacobian" in memory(vast)
 

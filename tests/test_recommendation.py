@@ -94,6 +94,7 @@ def test_the_sample_is_the_same_for_the_same_seed():
 def test_methods_are_tried_that_fit():
     chain = jaxinv.Generator.random((2, 6, 12))
     assert fitting(chain, 32)[-2:] == ("exact", "linf") and fitting(chain, 65)[-1] == "exact"
+    assert fitting(chain, 32, prior=True) == fitting(chain, 32)[:-2]
     smooth = jaxinv.Generator.from_layers([(np.ones((3, 2)), None, "gelu")])
     function = jaxinv.FunctionGenerator(lambda z: z**2, 2)
     convolutional = jaxinv.load_generator("mnist-conv-vae-13")
@@ -109,8 +110,8 @@ def test_methods_are_tried_that_fit():
 def work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(
-        "import jax.numpy as jnp\nimport jaxinv\n"
-        "wave = jaxinv.FunctionGenerator(lambda z: jnp.tanh(jnp.outer(z, jnp.arange(1.0, 6.0))), 2)\n"
+        "import jax.numpy as jnp\nimport jaxinv\nk = jnp.arange(1.0, 6.0)\n"
+        "wave = jaxinv.FunctionGenerator(lambda z: jnp.tanh(jnp.outer(z, k)), 2)\n"
     )
     z = np.random.default_rng(0).uniform(-0.5, 0.5, (9, 2))
     np.save("x.npy", np.tanh(z[:, :, None] * np.arange(1.0, 6.0)).reshape(9, 10))
@@ -131,7 +132,7 @@ def test_a_method_that_fails_is_a_line_and_the_others_go_on(work):
     assert words[:4] == ["jaxinv", "invert", "net.py:wave", "x.npy"] and "--allow-code" in words
     assert words[words.index("--method") + 1] == "lm"
     done = CliRunner().invoke(app, [*asked, "--sample", "4"])
-    assert "failed: Exact goes layer by layer" in " ".join(done.stdout.split())
+    assert "exact failed: Exact goes layer by layer" in " ".join(done.stdout.split())
     assert "4 of 9 rows" in done.stdout and "All 9 rows would take about" in done.stdout
 
 
@@ -141,6 +142,19 @@ def test_rows_that_nothing_inverts_are_told(work):
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 1 and "3 BAD_INPUT" in done.stdout
     assert "No method found a code of any of these rows." in done.stdout
+
+
+def test_entries_that_a_mask_hides_are_not_asked_about(work):
+    x, seen = np.load("x.npy"), np.ones((9, 10), bool)
+    seen[:, 3], seen[0] = False, False
+    x[:, 3] = np.nan
+    np.save("hidden.npy", x)
+    np.save("mask.npy", seen)
+    asked = ["compare", "net.py:wave", "hidden.npy", "--allow-code", "--methods", "lm,lm", "--json"]
+    told = json.loads(CliRunner().invoke(app, [*asked, "--mask", "mask.npy"]).stdout)
+    (tried,) = told["methods"]
+    assert tried["status"] == {"SOLVED": 8, "BAD_INPUT": 1}
+    assert "--mask mask.npy" in told["command"]
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from jaxinv.cli.prior import prior_of
 from jaxinv.cli.recommendation import Figures, Recommendation, figures, recommended
 from jaxinv.cli.source import loaded
 from jaxinv.cli.trials import Trial, fitting, options_of, settings_of, tried
-from jaxinv.job.report.words import seconds
 from jaxinv.job.sources import open_mask, open_rows, precision_of
 from jaxinv.job.sources.rows import Rows
+from jaxinv.outcome.words import seconds
 from jaxinv.settings import Auto
 
 
@@ -31,7 +31,8 @@ def run(
     console: Console,
 ) -> bool:
     """Try the methods, and print figures and a recommendation; whether there is one."""
-    for name in names or ():
+    wanted = list(dict.fromkeys(names or ()))
+    for name in wanted:
         settings_of(name)
     generator = loaded(source)
     rows = open_rows(observations, question.dataset, question.pixels)
@@ -40,30 +41,12 @@ def run(
             f"{observations} has {rows.width} entries a row; the generator makes "
             f"{generator.observation_size}"
         )
-    chosen = sampled(rows.count, sample, question.seed)
-    x = _read(rows, chosen)
-    options: dict[str, Any] = {
-        "noise": question.noise,
-        "seed": question.seed,
-        "precision": precision_of(rows, question.precision),
-        "prior": prior_of(question),
-        "prior_weight": question.prior_weight,
-    }
-    if options["precision"] is None and rows.dtype == np.uint8:
-        options["precision"] = 1.0
-    seen = np.ones(x.shape, bool)
-    if question.mask is not None:
-        mask = open_mask(question.mask, rows.count, rows.width)
-        seen = mask.read(0, 1) if mask.count == 1 else _read(mask, chosen)
-        seen = np.broadcast_to(seen, x.shape)
-        # A row of which nothing is seen is bad input, as in a job.
-        hidden = ~seen.any(-1, keepdims=True)
-        x, seen = np.where(hidden, np.nan, x) if hidden.any() else x, seen | hidden
-        options["mask"] = seen
+    x, options = _asked(rows, sampled(rows.count, sample, question.seed), question)
     trials = []
-    for name in names or fitting(generator, len(x)):
+    for name in wanted or fitting(generator, len(x), options["prior"] is not None):
         with console.status(f"{name} on {len(x)} rows ..."):
             trials.append(tried(generator, x, name, options))
+    seen = options.get("mask", True)
     with np.errstate(over="ignore", invalid="ignore"):
         floor = Auto.tolerance * np.nan_to_num(np.linalg.norm(np.where(seen, x, 0.0), axis=1))
     told, choice = figures(trials, floor), recommended(trials, floor)
@@ -75,6 +58,28 @@ def run(
         line = _line(source, observations, question, choice)
         _advise(console, sizes, trials, choice, line)
     return choice.name is not None
+
+
+def _asked(rows: Rows, chosen: np.ndarray, question: Question) -> tuple[np.ndarray, dict[str, Any]]:
+    """The chosen rows, and what `invert` is asked about them."""
+    x = _read(rows, chosen)
+    options: dict[str, Any] = {
+        "noise": question.noise,
+        "seed": question.seed,
+        "precision": precision_of(rows, question.precision),
+        "prior": prior_of(question),
+        "prior_weight": question.prior_weight,
+    }
+    if options["precision"] is None and rows.dtype == np.uint8:
+        options["precision"] = 1.0
+    if question.mask is not None:
+        mask = open_mask(question.mask, rows.count, rows.width)
+        seen = mask.read(0, 1) if mask.count == 1 else _read(mask, chosen)
+        # A row of which nothing is seen is bad input, as in a job.
+        hidden = ~seen.any(-1, keepdims=True)
+        x = np.where(hidden, np.nan, x) if hidden.any() else x
+        options["mask"] = np.broadcast_to(seen | hidden, x.shape)
+    return x, options
 
 
 def sampled(count: int, sample: int, seed: int) -> np.ndarray:
@@ -98,7 +103,7 @@ def _show(
         table.add_column(heading, justify="left" if left else "right")
     for trial, found in zip(trials, told, strict=True):
         if trial.failure:
-            table.add_row(trial.name, "-", "-", "-", "-", f"failed: {trial.failure}")
+            table.add_row(trial.name, "-", "-", "-", "-", "failed, see below")
             continue
         counts = ", ".join(f"{n} {status.name}" for status, n in trial.counts.items())
         table.add_row(
@@ -110,6 +115,9 @@ def _show(
             counts,
         )
     console.print(table)
+    for trial in trials:
+        if trial.failure:
+            console.print(f"{trial.name} failed: {trial.failure}")
     console.print(
         "Residual: over the lowest that any of them left of the row, in the median and at the 95th "
         "percentile; below 1e-6 of the observation it counts as none. A first call compiles what "

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 
 from jaxinv.call.invert import default_chunk, invert
-from jaxinv.job.report.words import number, seconds
 from jaxinv.joint.descent.lanes import default_lanes
 from jaxinv.joint.descent.matrix_free import LONG_LATENT
 from jaxinv.model.decoder import Decoder, linearized_at
 from jaxinv.outcome.status import Status
+from jaxinv.outcome.words import number, seconds
 
 CODES = 8
 SINGULAR = 1e-10  # of the largest singular value

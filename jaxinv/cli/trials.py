@@ -66,8 +66,10 @@ def options_of(name: str) -> list[str]:
     return ["--method", method, *(["--effort", effort] if effort else [])]
 
 
-def fitting(generator: Decoder, rows: int) -> tuple[str, ...]:
+def fitting(generator: Decoder, rows: int, prior: bool = False) -> tuple[str, ...]:
     """The methods that are tried where none is named: layer by layer where that is possible."""
+    if prior:  # which a layer alone does not know
+        return JOINT
     return (*JOINT, *(name for name in LAYERWISE if _goes(generator, resolve(name), rows)))
 
 

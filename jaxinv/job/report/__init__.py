@@ -15,7 +15,7 @@ from jaxinv.job.report.lead import lead
 from jaxinv.job.report.outcome import distribution, residuals, statuses
 from jaxinv.job.report.rows import failures, worst
 from jaxinv.job.report.strips import Strip
-from jaxinv.job.report.words import rows
+from jaxinv.outcome.words import rows
 
 
 def write(job: Job, path: Path, truth: Path | None = None) -> None:

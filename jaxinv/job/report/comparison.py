@@ -14,8 +14,8 @@ from jaxinv.job.report.crossing import ALIKE, Crossing, crossed, none_below, ref
 from jaxinv.job.report.outcome import distribution
 from jaxinv.job.report.rows import observed, triple
 from jaxinv.job.report.strips import Strip
-from jaxinv.job.report.words import number, rows, seconds, share
 from jaxinv.outcome.status import Status
+from jaxinv.outcome.words import number, rows, seconds, share
 
 
 def write_comparison(a: Job, b: Job, path: Path) -> None:

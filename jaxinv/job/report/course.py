@@ -9,10 +9,10 @@ import numpy as np
 from jaxinv.job.job import Job
 from jaxinv.job.log import Log
 from jaxinv.job.report import page
-from jaxinv.job.report.words import rows, seconds
 from jaxinv.job.retry import retries
 from jaxinv.linalg.double_precision import policy
 from jaxinv.outcome import svg
+from jaxinv.outcome.words import rows, seconds
 
 MARKS = 200  # points of the line over time, at most
 

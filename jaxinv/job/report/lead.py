@@ -8,9 +8,9 @@ from jaxinv.job.job import Job
 from jaxinv.job.report import page
 from jaxinv.job.report.found import Found
 from jaxinv.job.report.remedy import REASON, TRIED_AGAIN, Commands, remedy
-from jaxinv.job.report.words import listed, number, rows, share
 from jaxinv.job.retry import SETTLED
 from jaxinv.outcome.status import Status
+from jaxinv.outcome.words import listed, number, rows, share
 
 
 def lead(job: Job, found: Found) -> list[str]:

@@ -8,8 +8,8 @@ from jaxinv.job.report.found import Found
 from jaxinv.job.report.remedy import remedy
 from jaxinv.job.report.strips import Strip, strips
 from jaxinv.job.report.tally import Tally
-from jaxinv.job.report.words import listed, number, rows, share
 from jaxinv.outcome.status import Status
+from jaxinv.outcome.words import listed, number, rows, share
 
 
 def statuses(job: Job, found: Found) -> str:

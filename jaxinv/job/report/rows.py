@@ -10,10 +10,10 @@ from jaxinv.job.job import Job
 from jaxinv.job.report import page
 from jaxinv.job.report.found import Found
 from jaxinv.job.report.pixels import grey, signed
-from jaxinv.job.report.words import listed, number, rows
 from jaxinv.model.image import as_image, image_shape
 from jaxinv.outcome import svg
 from jaxinv.outcome.status import Status
+from jaxinv.outcome.words import listed, number, rows
 
 NAMED = 3  # entries with the largest differences, where there is no image
 
