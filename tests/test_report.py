@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import jaxinv
 from jaxinv.cli import app
 from jaxinv.job import Job, open_retry
+from jaxinv.job.log import Log
 from jaxinv.job.report import write
 from jaxinv.job.report.page import DARK, LIGHT
 from jaxinv.job.report.pixels import MISSING, grey, signed
@@ -53,8 +54,8 @@ def test_it_says_first_how_many_how_good_which_are_bad_and_what_to_do(x, tmp_pat
         "20 of 30 rows (66.7%) are reproduced to rounding or noise.",
         "4 rows (13.3%) have the nearest code there is",
         "1 row (3.33%) could have many codes.",
-        "5 rows are bad: 3 INEXACT, nothing confirms the code (rows 24, 25, 26); "
-        "2 BAD_INPUT, NaN, infinity or nothing observed (rows 27, 28).",
+        "5 rows are bad. 3 INEXACT: nothing confirms the code (rows 24, 25, 26); "
+        "2 BAD_INPUT: NaN, infinity or nothing observed (rows 27, 28).",
         "Try the 4 rows again that are not settled",
     ):
         assert told in head
@@ -136,6 +137,28 @@ def test_an_unfinished_job_is_told_as_far_as_it_is_done(x, tmp_path):
     page = report(job, tmp_path / "report.html")
     assert "24 of 30 rows are done" in page.text and "20 of 24 rows (83.3%)" in page.text
     assert "No row is bad." in page.text and not page.commands
+    some = np.resize(whole[24:27], 8)
+    page = report(committed(tmp_path / "bad", tmp_path / "x.npy", some), tmp_path / "report.html")
+    assert "When the job is whole, try them again: " in page.text and not page.commands
+
+
+def test_time_is_told_with_a_line_of_few_points_and_failed_layers_by_number(x, tmp_path):
+    rows = rows_of(STATUS, FOUND, x)
+    rows["failed_layer"][24:27] = 2, 1, 2
+    job = committed(tmp_path / "job", tmp_path / "x.npy", rows)
+    log = Log(job.folder / "log.jsonl")
+    for i in range(1000):
+        times = {"begun": 10.0 + i, "read": 0.25, "computed": 10.75 + i, "finished": 11.0 + i}
+        log.write("shard", number=i, counts={"0": 3}, worker=f"w{i % 2}", **times)
+    page = report(job, tmp_path / "r.html")
+    assert "3,000 rows in 17 minutes, 1,000 shards, 2 at work" in page.text
+    assert "8.3 minutes computing (170 ms a row), 4.2 minutes reading" in page.text
+    assert (tmp_path / "r.html").read_text().partition('points="')[2].partition('"')[0].count(
+        ","
+    ) == 200
+    assert "The first layer that failed, from the output on: layer 2 (2 rows), layer 1 (1 row)" in (
+        page.text
+    )
 
 
 def test_nan_everywhere(x, tmp_path):
@@ -239,7 +262,7 @@ def test_a_tally_takes_whatever_a_residual_can_be():
     tally.add(np.array([0.0, 0.0, 5e-324, 1.0, 1.7e308, np.inf, np.nan]))
     assert tally.total() == 6
     assert tally.quantile(0.0) == tally.quantile(0.3) == 0.0
-    assert tally.quantile(1.0) == np.inf
+    assert tally.quantile(1.0) == np.inf and tally.quantile(0.6) == 1.0
     assert tally.shown().counts.sum() == 3
     assert np.isnan(Tally().quantile(0.5)) and Tally().shown() is None
 

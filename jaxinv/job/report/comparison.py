@@ -9,7 +9,7 @@ from jaxinv.job import durable
 from jaxinv.job.inputs import refuse_replacing_inputs_of
 from jaxinv.job.job import Job
 from jaxinv.job.report import page
-from jaxinv.job.report.course import Course, asked
+from jaxinv.job.report.course import COMPILED, Course, asked
 from jaxinv.job.report.crossing import ALIKE, Crossing, crossed, none_below, refuse_unlike
 from jaxinv.job.report.outcome import distribution
 from jaxinv.job.report.rows import observed, triple
@@ -117,7 +117,7 @@ def _crossed(a: Job, b: Job, found: Crossing) -> str:
     last = ("all in B", *(f"{found.table[:, s].sum():,}" for s in present[1]), f"{found.rows:,}")
     names = {job.manifest.method["name"] for job in (a, b)}
     note = "<p>What SOLVED confirms depends on the method.</p>" if len(names) > 1 else ""
-    return page.table(head, [*lines, last]) + note
+    return page.table("Statuses of A by those of B", head, [*lines, last]) + note
 
 
 def _ratios(found: Crossing, floor: float) -> str:
@@ -182,7 +182,7 @@ def _times(a: Job, b: Job) -> str:
             )
         )
     head = ("job", "first to last shard", "computing", "a row", "workers")
-    return page.table(head, lines)
+    return page.table("Time", head, lines) + f"<p>{COMPILED}</p>"
 
 
 def _differences(a: Job, b: Job) -> str:
@@ -194,4 +194,4 @@ def _differences(a: Job, b: Job) -> str:
     if not names:
         return "<p>Nothing: both were asked the same.</p>"
     lines = ((name, mine.get(name, "-"), its.get(name, "-")) for name in names)
-    return page.table(("", "A", "B"), lines)
+    return page.table("What differs", ("", "A", "B"), lines)

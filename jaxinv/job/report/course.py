@@ -14,6 +14,7 @@ from jaxinv.linalg.double_precision import policy
 from jaxinv.outcome import svg
 from jaxinv.outcome.words import rows, seconds
 
+COMPILED = "Computing includes compiling."
 MARKS = 200  # points of the line over time, at most
 
 
@@ -69,7 +70,8 @@ def timing(job: Job) -> str:
         f"{drawn}<p>{rows(int(course.done[-1]))} in {seconds(elapsed)}, "
         f"{shards:,} shard{'' if shards == 1 else 's'}, {course.workers} at work; summed over "
         f"shards {seconds(course.computing)} computing ({seconds(course.per_row)} a row), "
-        f"{seconds(course.reading)} reading, {seconds(course.committing)} committing.</p>"
+        f"{seconds(course.reading)} reading, {seconds(course.committing)} committing. "
+        f"{COMPILED}</p>"
     )
 
 

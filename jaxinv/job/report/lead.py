@@ -88,12 +88,12 @@ def _bad(found: Found) -> str:
         return "No row is bad."
     count = sum(found.of(status) for status in bad)
     parts = [
-        f"{found.of(status):,} {status.name}, {REASON[status]} "
+        f"{found.of(status):,} {status.name}: {REASON[status]} "
         f"({listed(found.first[status], found.of(status))})"
         for status in bad
     ]
     return (
-        f"<strong>{rows(count)} {'is' if count == 1 else 'are'} bad</strong>: "
+        f"<strong>{rows(count)} {'is' if count == 1 else 'are'} bad.</strong> "
         f"{escape('; '.join(parts))}."
     )
 

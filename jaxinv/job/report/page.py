@@ -70,7 +70,7 @@ def code(command: str) -> str:
 
 def command(line: str) -> str:
     """A command in a line of its own, to be copied."""
-    return f'<pre tabindex="0"><code>{escape(line)}</code></pre>'
+    return f"<pre><code>{escape(line)}</code></pre>"
 
 
 def facts(pairs: Mapping[str, str]) -> str:
@@ -82,7 +82,7 @@ def facts(pairs: Mapping[str, str]) -> str:
     return f'<table class="facts"><tbody>{"".join(lines)}</tbody></table>'
 
 
-def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+def table(name: str, head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     """A table whose first column names its lines; it scrolls by itself where it is too wide."""
     heads = "".join(f'<th scope="col">{escape(word)}</th>' for word in head)
     body = "".join(
@@ -92,7 +92,8 @@ def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
         for first, *rest in lines
     )
     return (
-        f'<div class="wide" tabindex="0"><table><thead><tr>{heads}</tr></thead>'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(name)}">'
+        f"<table><thead><tr>{heads}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -118,7 +119,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; p
   color: var(--text); background: var(--ground); overflow-wrap: anywhere }
 h1 { font-size: 1.4rem; margin: 0 0 1rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem }
 h3 { font-size: 1rem; margin: 0 } p { margin: .5rem 0; max-width: 46rem }
-.lead { border-left: .3rem solid var(--good); padding-left: .9rem }
+.lead { border-left: .3rem solid var(--quiet); padding-left: .9rem }
 .quiet, figcaption { color: var(--quiet); font-size: .9rem }
 code { font: .92em/1.4 ui-monospace, monospace } .word { white-space: nowrap }
 pre { background: var(--panel); padding: .5rem .7rem; margin: .4rem 0; white-space: pre-wrap }

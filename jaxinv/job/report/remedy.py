@@ -76,7 +76,8 @@ def remedy(status: Status, job: Job) -> str:
             return f"{look}, and at their mask."
         mask = page.code("--mask")
         return f"{look}. Where single entries are missing, leave these out in a new job: {mask}."
-    sentence = f"Try them again: {page.code(Commands.of(job).again)}."
+    when = "When the job is whole, try" if job.shards.missing() else "Try"
+    sentence = f"{when} them again: {page.code(Commands.of(job).again)}."
     if status is Status.INEXACT and job.manifest.noise is None:
         sentence += f" Where the observations are noisy, state the noise in a new job: {NOISE}."
     return sentence

@@ -149,4 +149,4 @@ def _table(found: Found) -> str:
         (f"{row:,}", Status(int(record["status"])).name, f"{record['residual']:.3g}")
         for row, record in found.worst
     )
-    return page.table(("row", "status", "residual"), lines)
+    return page.table("Worst rows", ("row", "status", "residual"), lines)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxinv.job.report.tally import Shown
 from jaxinv.outcome import svg
 
@@ -42,7 +44,7 @@ def strips(shown: Shown, drawn: Sequence[Strip], axis: str, told: str) -> str:
     foot = len(drawn) * (HEIGHT + TITLE)
     # Whole decades, so many of them at a time that the words have room.
     step = max(1, -(-round(shown.high - shown.low) // TICKS))
-    decade = step * -(-round(shown.low) // step)
+    decade = step * int(np.ceil(shown.low / step))
     while decade <= shown.high + 1e-9:
         x = SIDE + (WIDTH - 2 * SIDE) * (decade - shown.low) / (shown.high - shown.low)
         anchor = "start" if x < 3 * SIDE else "end" if x > WIDTH - 3 * SIDE else "middle"

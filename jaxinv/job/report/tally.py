@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-PER_DECADE = 64  # bins: a quantile is known to 2%
+# Bins, about whole powers of ten among others, so that 1 is told as 1: a quantile is known to 2%.
+PER_DECADE = 64
 LOWEST, HIGHEST = -324, 309  # decades that float64 has
 BARS = 48  # that a histogram is drawn with, at most
 
@@ -36,7 +37,7 @@ class Tally:
         """Count these values, each of its kind."""
         kind = np.broadcast_to(kind, value.shape)
         placed = (value > 0) & np.isfinite(value)
-        place = np.floor((np.log10(value[placed]) - LOWEST) * PER_DECADE).astype(np.int64)
+        place = np.rint((np.log10(value[placed]) - LOWEST) * PER_DECADE).astype(np.int64)
         np.add.at(self.counts, (kind[placed], place), 1)
         np.add.at(self.zero, kind[value == 0], 1)
         np.add.at(self.infinite, kind[np.isposinf(value)], 1)
@@ -58,7 +59,7 @@ class Tally:
             return 0.0
         if bin_ == len(steps) - 1:
             return float("inf")
-        return float(10.0 ** (LOWEST + (bin_ - 0.5) / PER_DECADE))
+        return float(10.0 ** (LOWEST + (bin_ - 1) / PER_DECADE))
 
     def shown(self) -> Shown | None:
         """The decades that hold values, in BARS bars at most; None where none has a place."""
@@ -74,5 +75,5 @@ class Tally:
         # The last bar may reach beyond the axis of float64.
         missing = stop - first * PER_DECADE - counts.shape[1]
         counts = np.pad(counts, ((0, 0), (0, missing)))
-        high = LOWEST + stop / PER_DECADE
-        return Shown(counts.reshape(len(counts), -1, together).sum(-1), LOWEST + first, high)
+        low, high = (LOWEST + (end - 0.5) / PER_DECADE for end in (first * PER_DECADE, stop))
+        return Shown(counts.reshape(len(counts), -1, together).sum(-1), low, high)
