@@ -43,7 +43,7 @@ def test_it_shows_counts_sentences_and_the_worst_rows():
 
 def test_the_histogram_counts_every_residual():
     residual = np.logspace(-3, 2, 50)
-    drawn = histogram(residual, "residual")
+    drawn = histogram(residual, "residual", "told")
     heights = [float(part.split('"')[0]) for part in drawn.split(' height="')[2:]]
     # The tallest bar is 168 high, and stands for two or three of the fifty.
     tallest = max(heights[: drawn.count("<rect")])

@@ -178,6 +178,17 @@ def test_observations_that_are_gone_are_told_and_the_rest_is_shown(x, tmp_path):
     assert "20 of 30 rows" in page.text and not page.alts
 
 
+def test_values_of_any_size_are_shown(x, tmp_path):
+    huge = np.where(np.arange(64) % 2, 1.7e308, -1.7e308) * np.ones((3, 1))
+    huge[1, 5], huge[2] = np.inf, 0.0
+    np.save(tmp_path / "huge.npy", huge)
+    rows = rows_of(["INEXACT"] * 3, np.zeros((3, 3)), np.zeros((3, 64)))
+    rows["residual"] = np.inf, 5e-324, 0.0
+    page = report(committed(tmp_path / "job", tmp_path / "huge.npy", rows), tmp_path / "r.html")
+    assert "Row 0: INEXACT, residual inf" in page.text and len(page.alts) == 9
+    assert "1 at zero, 1 infinite" in page.text
+
+
 NAMES = ["<script>alert(1)<", 'a & b\'s "job"', "[red]:wave:", os.fsdecode(b"\xff\xfe")]
 
 

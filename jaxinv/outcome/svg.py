@@ -16,8 +16,8 @@ BLUE, RED, GREY = "#3b6ea5", "#b5442e", "#888"
 LARGEST_SIDE = 160  # pixels of an image in a page
 
 
-def bars(labels: Sequence[str], counts: Sequence[int], colours: Sequence[str]) -> str:
-    """Horizontal bars, one a label, with its count and share."""
+def bars(labels: Sequence[str], counts: Sequence[int], colours: Sequence[str], told: str) -> str:
+    """Horizontal bars, one a label, with its count and share. told: the drawing in words."""
     total, largest = max(sum(counts), 1), max([*counts, 1])
     row, left = 26, 170
     parts = []
@@ -30,11 +30,14 @@ def bars(labels: Sequence[str], counts: Sequence[int], colours: Sequence[str]) -
             f'fill="{colour}"/>'
             f'<text x="{left + length + 8:.1f}" y="{y + 17}">{count:,} ({count / total:.2%})</text>'
         )
-    return _svg("".join(parts), row * len(labels) + 4)
+    return drawing("".join(parts), WIDTH, row * len(labels) + 4, told)
 
 
-def histogram(values: Float[np.ndarray, " B"], axis: str, bins: int = 40) -> str:
-    """How many values lie in each bin of a logarithmic axis; zeros stand in the first bin."""
+def histogram(values: Float[np.ndarray, " B"], axis: str, told: str, bins: int = 40) -> str:
+    """How many values lie in each bin of a logarithmic axis; zeros stand in the first bin.
+
+    told: the drawing in words.
+    """
     finite = values[np.isfinite(values)]
     positive = finite[finite > 0]
     if not positive.size:
@@ -58,7 +61,7 @@ def histogram(values: Float[np.ndarray, " B"], axis: str, bins: int = 40) -> str
     for exponent in range(int(low), int(high) + 1, step):
         x = LEFT + (WIDTH - LEFT - RIGHT) * (exponent - low) / (high - low)
         parts.append(text(x, HEIGHT - BOTTOM + 16, f"1e{exponent}", "middle"))
-    return _svg("".join(parts) + _frame(axis, "rows", f"{top:,}"), HEIGHT)
+    return drawing("".join(parts) + _frame(axis, "rows", f"{top:,}", WIDTH), WIDTH, HEIGHT, told)
 
 
 def line(
@@ -107,14 +110,7 @@ def rule(x: float, y: float, to_x: float, to_y: float) -> str:
     return f'<path d="M{x:.1f} {y:.1f}L{to_x:.1f} {to_y:.1f}" stroke="{GREY}"/>'
 
 
-def _svg(inner: str, height: int) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'role="img">{inner}</svg>'
-    )
-
-
-def _frame(across: str, up: str, top: str, width: int = WIDTH) -> str:
+def _frame(across: str, up: str, top: str, width: int) -> str:
     corner = f"M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{width - RIGHT}"
     return (
         f'<path d="{corner}" fill="none" stroke="{GREY}"/>'

@@ -131,7 +131,6 @@ ul { list-style: none; margin: 0; padding: 0 }
 .good { background: var(--good) } .near { background: var(--near) }
 .free { background: var(--free) } .bad { background: var(--bad) } .none { background: var(--none) }
 .statuses p { margin: .15rem 0 }
-.figures { display: grid; gap: 1.2rem; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)) }
 .rows { display: grid; gap: 1.4rem 2rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)) }
 .pictures { display: grid; grid-template-columns: repeat(3, 1fr); gap: .5rem; margin-top: .3rem }
@@ -143,7 +142,7 @@ img { display: block; width: 100%; height: auto; image-rendering: pixelated;
 .wide { overflow-x: auto } table { border-collapse: collapse }
 td, th { padding: .25rem .9rem .25rem 0; text-align: left; vertical-align: top }
 thead th { border-bottom: 1px solid var(--rule) } th { font-weight: 600 }
-.wide td, .wide th { overflow-wrap: normal } .wide .long { overflow-wrap: anywhere }
+.wide td, .wide th { overflow-wrap: normal }
 .facts th { overflow-wrap: normal; white-space: nowrap }
 @media (max-width: 34rem) {
   .facts th, .facts td { display: block; padding: 0 } .facts td { margin-bottom: .6rem }
