@@ -275,6 +275,9 @@ def test_a_tally_takes_whatever_a_residual_can_be():
     assert tally.quantile(0.0) == tally.quantile(0.3) == 0.0
     assert tally.quantile(1.0) == np.inf and tally.quantile(0.6) == 1.0
     assert tally.shown().counts.sum() == 3
+    ones = Tally()
+    ones.add(np.ones(3))
+    assert ones.shown().low < -0.9 and 0.9 < ones.shown().high < 1.1
     assert np.isnan(Tally().quantile(0.5)) and Tally().shown() is None
 
 

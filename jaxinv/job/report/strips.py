@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxinv.job.report.tally import Shown
+from jaxinv.job.report.tally import PER_DECADE, Shown
 from jaxinv.outcome import svg
 
 WIDTH = svg.NARROW
@@ -45,7 +45,8 @@ def strips(shown: Shown, drawn: Sequence[Strip], axis: str, told: str) -> str:
     # Whole decades, so many of them at a time that the words have room.
     step = max(1, -(-round(shown.high - shown.low) // TICKS))
     decade = step * int(np.ceil(shown.low / step))
-    while decade <= shown.high + 1e-9:
+    # The axis ends half a bin before a power of ten.
+    while decade <= shown.high + 1.0 / PER_DECADE:
         x = SIDE + (WIDTH - 2 * SIDE) * (decade - shown.low) / (shown.high - shown.low)
         anchor = "start" if x < 3 * SIDE else "end" if x > WIDTH - 3 * SIDE else "middle"
         parts.append(svg.rule(x, foot, x, foot + 4))

@@ -66,7 +66,8 @@ class Tally:
         used = np.flatnonzero(self.counts.any(0))
         if not used.size:
             return None
-        first, last = used[0] // PER_DECADE, used[-1] // PER_DECADE + 1
+        # What lies on a power of ten has a decade on either side: a row of ratios of one, say.
+        first, last = max(used[0] - 1, 0) // PER_DECADE, used[-1] // PER_DECADE + 1
         together = 1
         while (last - first) * PER_DECADE > BARS * together:
             together *= 2
