@@ -126,6 +126,24 @@ def test_what_is_not_observed_has_a_colour_of_its_own():
     np.testing.assert_array_equal(signed(np.zeros((1, 1)), 0.0), np.ones((1, 1, 3)))
 
 
+@pytest.mark.parametrize("shape", [(64,), (30, 64)], ids=["one mask", "a mask a row"])
+def test_what_a_mask_hides_is_left_out(x, tmp_path, shape):
+    seen = np.ones(shape, bool)
+    seen[..., :16] = False
+    np.save(tmp_path / "mask.npy", seen)
+    rows = rows_of(STATUS, FOUND, x)
+    rows["residual"] = 2.0
+    job = committed(tmp_path / "job", tmp_path / "x.npy", rows, mask=tmp_path / "mask.npy")
+    page = report(job, tmp_path / "report.html")
+    # 2 / sqrt(48) an entry, where the entries are the same in every row.
+    told = "0.29 an entry" if len(shape) == 1 else "2 in ||G(z) - x||"
+    assert f"miss their observation by {told}" in page.text
+    observation, made, difference = (_decoded(source) for source in page.sources[:3])
+    sand = np.round(255 * MISSING)
+    assert (observation[:2] == sand).all() and (difference[:2] == sand).all()
+    assert not (made == sand).all(-1).any() and not (observation[2:] == sand).all(-1).any()
+
+
 def test_an_unfinished_job_is_told_as_far_as_it_is_done(x, tmp_path):
     whole = rows_of(STATUS, FOUND, x)
     job = committed(tmp_path / "empty", tmp_path / "x.npy", whole[:0])
