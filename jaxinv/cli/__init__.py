@@ -144,8 +144,8 @@ def compare(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Which, separated by commas, as in auto:fast,auto,lm,gd,exact,linf,l1,relaxed; "
-            "those that fit the generator if not given."
+            help="Which, separated by commas: auto:fast, auto:thorough, auto, lm, gd, exact, linf, "
+            "l1, relaxed; those that fit the generator if not given."
         ),
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="Rows to try them on, at random.")] = 32,
