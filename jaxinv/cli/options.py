@@ -4,8 +4,15 @@ from pathlib import Path
 from typing import Annotated, NamedTuple, cast
 
 import typer
+from rich.console import Console
 
 from jaxinv.settings import Auto, Effort, Method, resolve
+
+
+def plain(stderr: bool = False) -> Console:
+    """A console that takes text as it is: names of files may hold brackets and :words:."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
 
 LayersOption = Annotated[
     str | None,
