@@ -1,17 +1,20 @@
 """Inverse problems: compressed sensing beside CSGM's own descent, phases, rails, cells, counts.
 
-    python -m benchmarks.inverse [--parts csgm phase rails counts posterior] [--rows N] [--quick]
+    python -m benchmarks.inverse [--parts csgm phase rails counts posterior] [--nets NAME ...]
+                                 [--measurements M ...] [--rows N] [--quick]
 
-csgm: y = A x + e of MNIST digits through the shipped VAE, A ~ N(0, 1 / m), ||e|| about .1, for each
+csgm: y = A x + e of MNIST digits through a shipped VAE, A ~ N(0, 1 / m), ||e|| about .1, for each
 number of measurements: mean squared error a pixel and seconds of a second call, of `auto` with
 prior_weight=.1 and of Adam as CSGM's script for MNIST sets it (rate .01, 1,000 steps, 10 restarts,
 the lowest loss kept), in one run; and of the most probable code under the standard Gaussian. phase:
 codes recovered from |A x|, and by Adam from the same starts. rails: clipped and quantised outputs.
 counts: error of the most likely code over the Cramer-Rao bound, by photons a pixel. posterior:
-draws beside exact posteriors and quadrature, and what their regions hold.
+draws beside exact posteriors and quadrature, and what their regions hold. Parts that are not run
+keep what the file has.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,8 +31,9 @@ from benchmarks.real_images import digits
 from benchmarks.record import RESULTS, machine, write
 from jaxinv.measurements import clip, magnitude, quantise
 
-VAE, LEAKY = "mnist-vae-20-400-784", "mnist-leaky-20-200-500-784"
-MEASUREMENTS, FEW = (10, 25, 50, 100, 300), (25, 100)
+VAE, CONVOLUTIONAL = "mnist-vae-20-400-784", "mnist-conv-vae-13"
+LEAKY, RANDOM = "mnist-leaky-20-200-500-784", "20-100-500"
+SENSED, MAGNITUDES, FEW = (10, 25, 50, 100, 300), (100, 200, 400), (25, 100)
 LAMBDA, NOISE, RATE, STEPS, RESTARTS = 0.1, 0.1, 0.01, 1000, 10
 RECOVERED = 1e-3
 
@@ -64,30 +68,33 @@ def adam(value: Callable, rate: float, steps: int) -> Callable:
     return run
 
 
-def csgm(rows: int, quick: bool) -> list[dict[str, Any]]:
+def csgm(name: str, numbers: tuple[int, ...], rows: int) -> list[dict[str, Any]]:
     """Compressed sensing of digits, and of images that the decoder makes."""
-    g, rng = jaxinv.load_generator(VAE), np.random.default_rng(0)
-    drawn = np.asarray(g(rng.standard_normal((rows, 20))))
+    g, rng = jaxinv.load_generator(name), np.random.default_rng(0)
+    drawn = np.asarray(g(rng.standard_normal((rows, g.latent_size))))
+    shown = digits(rows, None)
     told = []
-    for of, x in (("digits", digits(rows, None)), ("drawn", drawn)):
-        for m in FEW if quick else MEASUREMENTS:
+    for of, x in (("digits", shown), ("drawn", drawn)):
+        for m in numbers:
             a = rng.standard_normal((m, 784)) / np.sqrt(m)
             y = x @ a.T + NOISE / np.sqrt(m) * rng.standard_normal((len(x), m))
-            starts = jnp.asarray(rng.standard_normal((len(x), RESTARTS, 20)), jnp.float32)
+            shape = len(x), RESTARTS, g.latent_size
+            starts = jnp.asarray(rng.standard_normal(shape), jnp.float32)
             matrix = jnp.asarray(a, jnp.float32)
             descent = adam(lambda z, a=matrix: g.value(z) @ a.T, RATE, STEPS)
             data = jnp.asarray(y, jnp.float32)
             z, seconds = timed(lambda f=descent, s=starts, d=data: f(s, d, LAMBDA))
-            said = {"images": of, "m": m, "rows": len(x)}
+            said = {"net": name, "images": of, "m": m, "rows": len(x)}
             told.append(_error(said, "adam", x, g(np.asarray(z, float)), seconds))
             asked = {
                 "auto": {"prior_weight": LAMBDA},
                 "auto, fast": {"prior_weight": LAMBDA, "method": jaxinv.Auto(effort="fast")},
                 "most probable": {"prior": jaxinv.GaussianPrior(), "noise": NOISE / np.sqrt(m)},
             }
-            for name, ask in asked.items():
+            for method, ask in asked.items():
                 r, seconds = timed(lambda k=ask, y=y, a=a: jaxinv.invert(g, y, operator=a, **k))
-                told.append(_error(said, name, x, g(r.latent), seconds))
+                told.append(_error(said, method, x, g(r.latent), seconds))
+                print(told[-1], flush=True)
     return told
 
 
@@ -96,16 +103,13 @@ def _error(said: dict, name: str, x: np.ndarray, image: Any, seconds: float) -> 
     return {**said, "method": name, "error": round(error, 6), "seconds": round(seconds, 3)}
 
 
-def phase(rows: int, quick: bool) -> list[dict[str, Any]]:
+def phase(nets: list[str], numbers: tuple[int, ...], rows: int) -> list[dict[str, Any]]:
     """Codes from magnitudes, up to a sign where the decoder makes both."""
     rng, told = np.random.default_rng(1), []
-    nets = {
-        "20-100-500": jaxinv.Generator.random((20, 100, 500), seed=0),
-        VAE: jaxinv.load_generator(VAE),
-        LEAKY: jaxinv.load_generator(LEAKY),
-    }
-    for name, g in nets.items():
-        for m in (200,) if quick else (100, 200, 400):
+    for name in nets:
+        random = name == RANDOM
+        g = jaxinv.Generator.random((20, 100, 500), 0) if random else jaxinv.load_generator(name)
+        for m in numbers:
             a = rng.standard_normal((m, g.observation_size)) / np.sqrt(m)
             z = rng.standard_normal((rows, g.latent_size))
             x = np.asarray(g(z))
@@ -126,6 +130,7 @@ def phase(rows: int, quick: bool) -> list[dict[str, Any]]:
                 share = float((away <= RECOVERED).mean())
                 said = {"net": name, "m": m, "method": method, "rows": rows}
                 told.append({**said, "recovered": share, "seconds": round(took, 3)})
+                print(told[-1], flush=True)
     return told
 
 
@@ -133,7 +138,7 @@ def _away(image: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.linalg.norm(image - x, axis=1) / np.linalg.norm(x, axis=1)
 
 
-def rails(rows: int, quick: bool) -> list[dict[str, Any]]:
+def rails(rows: int) -> list[dict[str, Any]]:
     """Outputs of the leaky net of which 30% stand at a rail, and of three bits."""
     g, rng = jaxinv.load_generator(LEAKY), np.random.default_rng(2)
     z = rng.standard_normal((rows, g.latent_size))
@@ -164,11 +169,11 @@ def rails(rows: int, quick: bool) -> list[dict[str, Any]]:
     return told
 
 
-def counts(rows: int, quick: bool) -> list[dict[str, Any]]:
+def counts(levels: tuple[float, ...], rows: int) -> list[dict[str, Any]]:
     """Root mean square error of the code over the Cramer-Rao bound sqrt(tr (J' D^-1 J)^-1)."""
     rng, told = np.random.default_rng(3), []
     net = jaxinv.Generator.random((4, 30, 400), seed=0, activation="tanh")
-    for photons in (10.0,) if quick else (1.0, 3.0, 10.0, 30.0, 100.0):
+    for photons in levels:
 
         def measure(image, photons=photons):
             return photons * (1.0 + 0.9 * image)
@@ -196,23 +201,44 @@ def counts(rows: int, quick: bool) -> list[dict[str, Any]]:
     return told
 
 
-PARTS = {"csgm": csgm, "phase": phase, "rails": rails, "counts": counts, "posterior": posterior}
+PARTS = ("csgm", "phase", "rails", "counts", "posterior")
+PHOTONS = (1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+def measured(part: str, given: argparse.Namespace) -> list[dict[str, Any]]:
+    """One part, on what is asked for."""
+    rows, quick = given.rows or (8 if given.quick else 100), given.quick
+    asked = tuple(given.measurements or ())
+    if part == "csgm":
+        numbers = asked or (FEW if quick else SENSED)
+        nets = given.nets or ([VAE] if quick else [VAE, CONVOLUTIONAL])
+        return [line for net in nets for line in csgm(net, numbers, rows)]
+    if part == "phase":
+        numbers = asked or ((200,) if quick else MAGNITUDES)
+        return phase(given.nets or [RANDOM, VAE, LEAKY, CONVOLUTIONAL], numbers, rows)
+    if part == "rails":
+        return rails(rows)
+    if part == "counts":
+        return counts((10.0,) if quick else PHOTONS, rows)
+    return posterior(rows, quick)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--nets", nargs="+", help="of csgm and phase")
+    parser.add_argument("--measurements", nargs="+", type=int, help="of csgm and phase")
     parser.add_argument("--rows", type=int, default=None)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS / "inverse.json")
     given = parser.parse_args()
-    rows = given.rows or (8 if given.quick else 100)
-    content: dict[str, Any] = {"machine": machine(), "seed": "0 to 3, by part"}
+    described = machine()
     for name in given.parts:
-        content[name] = PARTS[name](rows, given.quick)
-        for line in content[name]:
-            print(name, line, flush=True)
-        write(given.out, content)
+        lines = measured(name, given)
+        # Read again: another run may have written its part meanwhile.
+        known = json.loads(given.out.read_text()) if given.out.exists() else {}
+        known[name] = {"machine": described, "lines": lines}
+        write(given.out, known)
 
 
 if __name__ == "__main__":

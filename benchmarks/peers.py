@@ -5,9 +5,10 @@
 Noiseless observations of codes z* ~ N(0, I); recovered means ||z - z*|| / ||z*|| <= 1e-3. Rivals
 (extra `bench`; those not installed are left out): a CVXPY loop, scipy's linprog and NumPy's lstsq
 an observation at a time and layer by layer; gradient descent in PyTorch, optax and jaxopt, batched,
-tuned (benchmarks/tune_peers.py) and restarted; optimistix's Levenberg-Marquardt under vmap. Slow
-rivals get as many rows, or as much of their run, as fit --seconds. benchmarks/peers_race.py says
-what the clock counts. results/peers.json keeps what earlier runs found on other nets.
+tuned (benchmarks/tune_peers.py) and restarted; optimistix's Levenberg-Marquardt under vmap;
+PyTorch's L-BFGS and PyPose's Levenberg-Marquardt, an observation at a time. Slow rivals get as many
+rows, or as much of their run, as fit --seconds. benchmarks/peers_race.py says what the clock
+counts. results/peers.json keeps what earlier runs found on other nets.
 """
 
 import argparse
@@ -26,10 +27,21 @@ from benchmarks.peers_descent import descents
 from benchmarks.peers_layerwise import LAYERWISE
 from benchmarks.peers_newton import newtons
 from benchmarks.peers_race import NETS, SHARES, Rival, raced, task
+from benchmarks.peers_torch import by_libraries
 from benchmarks.record import machine, write
 
 OUT = Path(__file__).parent / "results" / "peers.json"
-PACKAGES = ("torch", "optimistix", "lineax", "jaxopt", "optax", "cvxpy", "clarabel", "highspy")
+PACKAGES = (
+    "torch",
+    "pypose",
+    "optimistix",
+    "lineax",
+    "jaxopt",
+    "optax",
+    "cvxpy",
+    "clarabel",
+    "highspy",
+)
 OURS = "auto"
 SEED = 20_000
 
@@ -38,7 +50,7 @@ def rivals(net: str) -> dict[str, Rival]:
     mine: dict[str, Rival] = {OURS: staged}
     for name, method in (("auto, whole call", "auto"), ("exact, whole call", "exact")):
         mine[name] = partial(whole, method)
-    return mine | descents(net) | newtons() | LAYERWISE
+    return mine | descents(net) | newtons() | by_libraries() | LAYERWISE
 
 
 def compared(

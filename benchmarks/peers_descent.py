@@ -17,6 +17,7 @@ import numpy as np
 
 import jaxinv
 from benchmarks.peers_race import Progress, Rival
+from benchmarks.peers_torch import image_of
 from benchmarks.tune_peers import BLOCK, KINDS, OUT, descent
 
 REPRODUCED = 3e-5  # relative residual: near float32's floor, below what an error of 1e-3 leaves
@@ -76,20 +77,10 @@ def by_torch(settings: Settings, generator: jaxinv.Generator, x: np.ndarray) -> 
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    image = image_of(generator, torch.float32)
 
     def tensor(values: Any) -> Any:
         return torch.tensor(np.asarray(values), dtype=torch.float32, device=device)
-
-    layers = [(tensor(a.weight), tensor(a.bias), a.activation) for a in generator.layers]
-
-    def image(z: Any) -> Any:
-        for weight, bias, activation in layers:
-            z = torch.nn.functional.linear(z, weight, bias)
-            if activation.kind == "leaky_relu":
-                z = torch.nn.functional.leaky_relu(z, activation.slope)
-            else:
-                z = {"relu": torch.relu, "sigmoid": torch.sigmoid}[activation.kind](z)
-        return z
 
     def begin(observed: np.ndarray, start: np.ndarray) -> Iterator[np.ndarray]:
         target, z = tensor(observed), tensor(start).requires_grad_()

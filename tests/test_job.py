@@ -11,7 +11,6 @@ import jaxinv
 from jaxinv.job import Job, executors, export, open_retry, results, run
 from jaxinv.job.layout import Layout
 from jaxinv.job.lock import exclusive
-from jaxinv.job.report import write
 from jaxinv.job.settings import from_record, to_record
 from jaxinv.settings import METHODS
 
@@ -200,27 +199,6 @@ def test_rows_not_solved_are_tried_again_and_the_rest_is_left_alone(generator, p
     assert after["status"][20] == int(alone.status) == jaxinv.Status.SOLVED
     np.testing.assert_allclose(after["latent"][20], alone.latent, atol=1e-9)
     assert open_retry(job, "gd", None) is None
-
-
-def test_the_report_stands_alone(generator, planted, tmp_path):
-    generator = jaxinv.Generator.random((3, 9, 64), seed=0)
-    z = np.random.default_rng(0).standard_normal((30, 3))
-    x = np.array(generator(z))
-    x[4] = np.inf
-    np.save(tmp_path / "x.npy", x)
-    np.save(tmp_path / "z.npy", z)
-    job = Job.create(tmp_path / "job", generator, tmp_path / "x.npy", "exact", shard_rows=8)
-    compute(job)
-    write(job, tmp_path / "report.html", tmp_path / "z.npy")
-    page = (tmp_path / "report.html").read_text()
-    assert "http" not in page
-    assert page.count("data:image/png;base64,") == 3 * 8
-    assert page.count("<svg") == 4
-    assert "BAD_INPUT" in page
-    assert "Recovery errors" in page
-    np.save(tmp_path / "z.npy", z[:-1])
-    with pytest.raises(ValueError, match="expected \\(30, 3\\)"):
-        write(job, tmp_path / "report.html", tmp_path / "z.npy")
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,11 +1,10 @@
 """What a notebook shows of an inversion: counts, histogram, worst rows, for any number of rows."""
 
 import time
-from collections import Counter
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from html_page import Page
 
 import jaxinv
 from jaxinv import Generator, Inversion, Status
@@ -14,38 +13,6 @@ from jaxinv.outcome.svg import histogram
 
 G = Generator.random((3, 10, 30), seed=0)
 Z = np.random.default_rng(0).standard_normal((20, 3))
-# Elements that HTML does not close.
-OPEN = {"img", "br", "meta"}
-
-
-class Page(HTMLParser):
-    """Reads a page, and refuses one whose elements do not close in order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.stack, self.cells, self.labels, self.tags = [], [], [], Counter()
-        self.text = ""
-        self.feed(page)
-        assert not self.stack
-
-    def handle_starttag(self, tag, attrs):
-        self.tags[tag] += 1
-        self.labels += [value for name, value in attrs if name == "aria-label"]
-        if tag not in OPEN:
-            self.stack.append(tag)
-        if tag == "tr":
-            self.cells.append([])
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags[tag] += 1
-
-    def handle_endtag(self, tag):
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-        if self.stack and self.stack[-1] == "td":
-            self.cells[-1].append(data)
 
 
 def made(status, residual, k=4):
@@ -76,7 +43,7 @@ def test_it_shows_counts_sentences_and_the_worst_rows():
 
 def test_the_histogram_counts_every_residual():
     residual = np.logspace(-3, 2, 50)
-    drawn = histogram(residual, "residual")
+    drawn = histogram(residual, "residual", "told")
     heights = [float(part.split('"')[0]) for part in drawn.split(' height="')[2:]]
     # The tallest bar is 168 high, and stands for two or three of the fifty.
     tallest = max(heights[: drawn.count("<rect")])

@@ -1,6 +1,7 @@
 """The command line. Nothing here imports JAX before a command runs, so that --help is immediate."""
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -12,17 +13,21 @@ from jaxinv.cli.options import (
     AllowCodeOption,
     ChunkOption,
     ClusterOption,
+    DatasetOption,
     DevicesOption,
     IntervalOption,
     LayersOption,
+    MaskOption,
     MemoryOption,
     NoCacheOption,
+    ObservationsArgument,
     PrefixOption,
     PriorMeanOption,
     PriorScaleOption,
     PriorWeightOption,
     Question,
     WorkersOption,
+    plain,
     source_of,
     spoken_precision,
 )
@@ -59,13 +64,7 @@ def demo(
 @app.command()
 def invert(
     generator: Annotated[str, typer.Argument(help="A file, or a shipped generator's name.")],
-    observations: Annotated[
-        str,
-        typer.Argument(
-            help=".npy, .npz, .h5, .zarr, .parquet, .arrow, .feather, or a folder of images; a "
-            "path, or a URL such as s3://bucket/x.parquet."
-        ),
-    ],
+    observations: ObservationsArgument,
     out: Annotated[
         str,
         typer.Option(
@@ -78,22 +77,14 @@ def invert(
         str | None, typer.Option(help="How long auto searches: fast, default or thorough.")
     ] = None,
     noise: Annotated[float | None, typer.Option(min=0.0, help="Noise level per entry.")] = None,
-    mask: Annotated[
-        str | None, typer.Option(help="File of booleans (n,) or (B, n), True: seen.")
-    ] = None,
+    mask: MaskOption = None,
     start: Annotated[
         str | None, typer.Option(help="Latents to begin at, (k,), (B, k) or (B, s, k).")
     ] = None,
     layers: LayersOption = None,
     prefix: PrefixOption = "",
     allow_code: AllowCodeOption = False,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="Array inside .npz, .h5 or .zarr; column of .parquet or .arrow, or a pattern of "
-            "columns such as 'pixel*'."
-        ),
-    ] = None,
+    dataset: DatasetOption = None,
     pixels: Annotated[
         str, typer.Option(help="Images to [0, 1] (unit), [-1, 1] (signed).")
     ] = "unit",
@@ -143,7 +134,7 @@ def invert(
         if workers or cluster or devices or shard_rows:
             raise ValueError("--workers, --cluster, --devices and --shard-rows need a directory")
         keep_programs(not no_cache)
-        failed = run(source, observations, out, question, chunk, Console(stderr=True))
+        failed = run(source, observations, out, question, chunk, plain(stderr=True))
         raise typer.Exit(SOME_FAILED if failed else 0)
     from jaxinv.cli.job import Machines, begin
 
@@ -152,19 +143,81 @@ def invert(
 
 
 @app.command()
+def compare(
+    generator: Annotated[str, typer.Argument(help="A file, or a shipped generator's name.")],
+    observations: ObservationsArgument,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Which, separated by commas: auto:fast, auto:thorough, auto, lm, gd, exact, linf, "
+            "l1, relaxed; those that fit the generator if not given."
+        ),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Rows to try them on, at random.")] = 32,
+    noise: Annotated[float | None, typer.Option(min=0.0, help="Noise level per entry.")] = None,
+    mask: MaskOption = None,
+    layers: LayersOption = None,
+    prefix: PrefixOption = "",
+    allow_code: AllowCodeOption = False,
+    dataset: DatasetOption = None,
+    pixels: Annotated[
+        str, typer.Option(help="Images to [0, 1] (unit), [-1, 1] (signed).")
+    ] = "unit",
+    seed: Annotated[int, typer.Option(help="Seed of the sample and of starting points.")] = 0,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float32, uint8, ... or a step, where the file's dtype does not say it."),
+    ] = None,
+    prior_scale: PriorScaleOption = None,
+    prior_mean: PriorMeanOption = None,
+    prior_weight: PriorWeightOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print data, for programs.")] = False,
+    no_cache: NoCacheOption = False,
+) -> None:
+    """Try methods on a sample of OBSERVATIONS: seconds, residuals, statuses, and which to take."""
+    from jaxinv.cli.compare import run
+    from jaxinv.job.compiled import keep_programs
+
+    question = Question(
+        "auto",
+        None,
+        noise,
+        mask,
+        None,
+        dataset,
+        pixels,
+        seed,
+        spoken_precision(precision),
+        prior_scale,
+        prior_mean,
+        prior_weight,
+    )
+    names = None if methods is None else [name.strip() for name in methods.split(",")]
+    keep_programs(not no_cache)
+    source = source_of(generator, layers, prefix, allow_code)
+    console = plain(stderr=as_json)
+    found = run(source, observations, question, names, sample, as_json, console)
+    raise typer.Exit(0 if found else SOME_FAILED)
+
+
+@app.command()
 def inspect(
     generator: Annotated[str, typer.Argument(help="A file, or a shipped generator's name.")],
     layers: LayersOption = None,
     prefix: PrefixOption = "",
     allow_code: AllowCodeOption = False,
+    no_measurement: Annotated[
+        bool, typer.Option("--no-measurement", help="Do not time a row, which compiles first.")
+    ] = False,
     no_cache: NoCacheOption = False,
 ) -> None:
-    """Show a generator's layers and what inversion can be expected to do with it."""
+    """Show a generator's layers, and what inversion can be expected to do with it and to cost."""
     from jaxinv.cli.inspect import run
     from jaxinv.job.compiled import keep_programs
 
     keep_programs(not no_cache)
-    run(source_of(generator, layers, prefix, allow_code), Console())
+    source = source_of(generator, layers, prefix, allow_code)
+    run(source, plain(), measure=not no_measurement)
 
 
 @app.command()
@@ -187,8 +240,10 @@ job_commands.register(app)
 
 def main() -> None:
     """Run the command line; bad input ends with one sentence and exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a file's name may hold bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
-        Console(stderr=True, highlight=False).print(f"jaxinv: {error}", style="red", markup=False)
+        plain(stderr=True).print(f"jaxinv: {error}", style="red")
         sys.exit(BAD_INPUT)

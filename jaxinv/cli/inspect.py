@@ -4,6 +4,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from jaxinv.cli.foretold import SINGULAR, jointly, memory, seconds_of_a_row
 from jaxinv.cli.options import Source
 from jaxinv.cli.source import loaded
 from jaxinv.model.generator import Generator
@@ -11,19 +12,22 @@ from jaxinv.model.layer import Layer, kind
 
 NOISELESS, NOISY = 2.1, 5.0  # the paper's expansion factors for ReLU layers
 LARGEST_MATRIX = 1 << 22  # entries up to which a layer's singular values are taken
-CODES = 8
-SINGULAR = 1e-10  # of the largest singular value
 
 
-def run(source: Source, console: Console) -> None:
-    """Load the generator of this name, layers and prefix, and print what can be said of it."""
+def run(source: Source, console: Console, measure: bool = True) -> None:
+    """Load the generator of this name and print what can be said of it; measure: time a row."""
     generator = loaded(source)
-    if not isinstance(generator, Generator):
-        raise ValueError(
-            f"inspect looks at a chain of layers; {source.name} is a {type(generator).__name__}: "
-            "jaxinv.identifiability(g, z) says in Python what an image of it determines"
-        )
-    table = Table(title=f"{source.name}: {generator.latent_size} -> {generator.observation_size}")
+    if isinstance(generator, Generator):
+        _show_layers(source.name, generator, console)
+    else:
+        console.print(f"{source.name}: {generator}")
+        console.print("It has no layers to look at: 'auto', 'lm' and 'gd' invert it as a whole.")
+    for told in (jointly, memory, *([seconds_of_a_row] if measure else [])):
+        console.print(told(generator))
+
+
+def _show_layers(name: str, generator: Generator, console: Console) -> None:
+    table = Table(title=f"{name}: {generator.latent_size} -> {generator.observation_size}")
     for heading in ("layer", "map", "shape", "activation", "bias", "expansion", "rank", "cond."):
         table.add_column(heading, justify="left" if heading in ("map", "activation") else "right")
     expectations: list[str] = []
@@ -40,12 +44,11 @@ def run(source: Source, console: Console) -> None:
         )
         expectations.append(f"Layer {number}: {expectation(layer, full)}.")
     console.print(table)
-    for line in (*expectations, jointly(generator)):
-        console.print(line, highlight=False)
+    for line in expectations:
+        console.print(line)
     console.print(
         f"Expansion n_i / n_(i-1): the paper asks ReLU layers for {NOISELESS} without noise "
         f"and {NOISY:g} under noise.",
-        highlight=False,
     )
 
 
@@ -65,25 +68,6 @@ def singular_values(layer: Layer) -> tuple[bool | None, tuple[str, str]]:
     if rank < layer.width_in:
         return False, (f"{rank} of {layer.width_in}", "singular")
     return True, ("full", f"{singular[0] / singular[-1]:.3g}")
-
-
-def jointly(generator: Generator) -> str:
-    """What the Jacobian at random codes says of inverting all layers at once."""
-    latent = np.random.default_rng(0).standard_normal((CODES, generator.latent_size))
-    singular = np.linalg.svd(np.asarray(generator.jacobian(latent)), compute_uv=False)
-    ranks = (singular > SINGULAR * singular[:, :1]).sum(1)
-    full = int((ranks == generator.latent_size).sum())
-    if not full:
-        return (
-            f"All layers at once: at {CODES} codes of N(0, I) the image leaves "
-            f"{generator.latent_size - ranks.max()} or more directions of the code free."
-        )
-    condition = singular[ranks == generator.latent_size]
-    condition = np.median(condition[:, 0] / condition[:, -1])
-    return (
-        f"All layers at once: {full} of {CODES} codes of N(0, I) are determined by their image, "
-        f"around themselves; the condition number there is {condition:.2g} in the median."
-    )
 
 
 def expectation(layer: Layer, full_rank: bool | None) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxinv.call.in_flight import chosen_devices
-from jaxinv.cli.options import Question, Source
+from jaxinv.cli.options import Question, Source, plain
 from jaxinv.cli.prior import prior_of
 from jaxinv.cli.progress import Bar, Lines
 from jaxinv.cli.source import loaded
@@ -93,7 +93,7 @@ def go_on(
         return _run(job, job, machines)
     attempt = open_retry(job, method, seed)
     if attempt is None:
-        Console(stderr=True).print("No row is left to try again.")
+        plain(stderr=True).print("No row is left to try again.")
         return _exit_code(_counts(job))
     return _run(job, attempt, machines)
 
@@ -108,13 +108,11 @@ def show(folder: str, console: Console) -> None:
         f"{manifest.observations.rows} rows in {job.shards.count} shards, "
         + (f"{missing} shards missing" if missing else "complete")
         + (f"; {layout.chunk} rows at a time on {layout.device_kind}" if layout else ""),
-        highlight=False,
     )
     for attempt in retries(job):
         console.print(
             f"{attempt.folder.name}: {attempt.manifest.observations.rows} rows by "
             f"{attempt.manifest.method['name']}, {len(attempt.shards.missing())} shards missing",
-            highlight=False,
         )
     table = Table()
     for heading in ("rows", "status", "meaning"):
@@ -125,7 +123,7 @@ def show(folder: str, console: Console) -> None:
 
 
 def _run(job: Job, attempt: Job, machines: Machines) -> int:
-    console = Console(stderr=True)
+    console = plain(stderr=True)
     watcher = Bar(console) if console.is_terminal else Lines(console, machines.interval)
     with _signals() as stop:
         complete = run(
@@ -144,7 +142,7 @@ def _run(job: Job, attempt: Job, machines: Machines) -> int:
         return INTERRUPTED
     counts = _counts(job)
     for status, count in counts.items():
-        console.print(f"{count:>9} {status.name}: {status.sentence}", highlight=False)
+        console.print(f"{count:>9} {status.name}: {status.sentence}")
     return _exit_code(counts)
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from jaxinv.cli.options import (
     AllowCodeOption,
@@ -15,6 +14,7 @@ from jaxinv.cli.options import (
     MemoryOption,
     NoCacheOption,
     WorkersOption,
+    plain,
 )
 
 FolderArgument = Annotated[str, typer.Argument(help="The job's directory.")]
@@ -55,7 +55,7 @@ def status(folder: FolderArgument) -> None:
     """Show how far a job has come and what was found; safe while it runs."""
     from jaxinv.cli.job import show
 
-    show(folder, Console())
+    show(folder, plain())
 
 
 def export(
@@ -77,8 +77,15 @@ def export(
 
 def report(
     folder: FolderArgument,
+    other: Annotated[
+        str | None, typer.Argument(help="Another job on the same observations, to compare with.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The file; report.html in the directory if not given.")
+        Path | None,
+        typer.Option(
+            help="The file; if not given, report.html in the directory, or compared.html in the "
+            "first of two."
+        ),
     ] = None,
     truth: Annotated[
         Path | None, typer.Option(help="Planted codes (B, k), .npy, for recovery errors.")
@@ -86,13 +93,21 @@ def report(
     allow_code: AllowCodeOption = False,
     no_cache: NoCacheOption = False,
 ) -> None:
-    """Write one HTML file that shows what was found, where it went wrong, and how fast."""
+    """Write one HTML file: how many rows, how good, which are bad, why, and what to do; or two jobs
+    compared."""
     from jaxinv.job.compiled import keep_programs
     from jaxinv.job.job import Job
     from jaxinv.job.report import write
+    from jaxinv.job.report.comparison import write_comparison
 
+    if other is not None and truth is not None:
+        raise ValueError("--truth belongs to the report of one job; leave it or the second out")
     keep_programs(not no_cache)
     job = Job.open(folder, allow_code)
-    path = out or job.folder / "report.html"
-    write(job, path, truth)
-    Console(stderr=True).print(f"Report: {path}", highlight=False, soft_wrap=True)
+    if other is None:
+        path = out or job.folder / "report.html"
+        write(job, path, truth)
+    else:
+        path = out or job.folder / "compared.html"
+        write_comparison(job, Job.open(other, allow_code), path)
+    plain(stderr=True).print(f"Report: {path}", soft_wrap=True)

@@ -3,8 +3,15 @@
 from typing import Annotated, NamedTuple, cast
 
 import typer
+from rich.console import Console
 
 from jaxinv.settings import Auto, Effort, Method, resolve
+
+
+def plain(stderr: bool = False) -> Console:
+    """A console that takes text as it is: names of files may hold brackets and :words:."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
 
 LayersOption = Annotated[
     str | None,
@@ -15,6 +22,23 @@ LayersOption = Annotated[
 ]
 PrefixOption = Annotated[
     str, typer.Option(help="Start of the names of the state dict's part to read, as in decoder.")
+]
+ObservationsArgument = Annotated[
+    str,
+    typer.Argument(
+        help=".npy, .npz, .h5, .zarr, .parquet, .arrow, .feather, or a folder of images; a path, "
+        "or a URL such as s3://bucket/x.parquet."
+    ),
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Array inside .npz, .h5 or .zarr; column of .parquet or .arrow, or a pattern of "
+        "columns such as 'pixel*'."
+    ),
+]
+MaskOption = Annotated[
+    str | None, typer.Option(help="File of booleans (n,) or (B, n), True: seen.")
 ]
 ChunkOption = Annotated[int | None, typer.Option(min=1, help="Rows computed together.")]
 MemoryOption = Annotated[

@@ -19,6 +19,8 @@ from jaxinv.outcome.status import Status
 from jaxinv.settings import Method, resolve
 
 INDEX = "rows.npy"
+# What no further attempt is made at.
+SETTLED = tuple(status for status in Status if status.ok or status is Status.BAD_INPUT)
 
 
 def retries(job: Job) -> list[Job]:
@@ -30,14 +32,20 @@ def retries(job: Job) -> list[Job]:
 
 def results(job: Job) -> Iterator[np.ndarray]:
     """Every shard's rows in order, each row as its last successful attempt left it."""
+    job.shards.refuse_missing()
+    return (rows for _, rows in so_far(job))
+
+
+def so_far(job: Job) -> Iterator[tuple[int, np.ndarray]]:
+    """The same of the shards that are committed, each with the number of its first row."""
     attempts = [(a, read_npy(a.folder / INDEX)) for a in retries(job) if not a.shards.missing()]
-    for number, rows in enumerate(job.shards):
-        start, stop = job.shards.span(number)
+    for number in job.shards.committed():
+        rows, (start, stop) = job.shards.read(number), job.shards.span(number)
         for attempt, index in attempts:
             low, high = np.searchsorted(index, [start, stop])
             if high > low:
                 _take_better(rows, index[low:high] - start, attempt.shards.between(low, high))
-        yield rows
+        yield start, rows
 
 
 def open_retry(job: Job, method: str | Method | None, seed: int | None) -> Job | None:
@@ -76,10 +84,9 @@ def open_retry(job: Job, method: str | Method | None, seed: int | None) -> Job |
 
 def _unsolved(job: Job) -> np.ndarray:
     """Numbers of the rows that could be solved and are not."""
-    final = [int(s) for s in Status if s.ok or s is Status.BAD_INPUT]
     found = [np.zeros(0, np.int64)]
     for number, rows in enumerate(results(job)):
-        found.append(job.shards.span(number)[0] + np.flatnonzero(~np.isin(rows["status"], final)))
+        found.append(job.shards.span(number)[0] + np.flatnonzero(~np.isin(rows["status"], SETTLED)))
     return np.concatenate(found)
 
 
@@ -90,11 +97,11 @@ def _some_rows(whole: Input, index: Path) -> Input:
 
 
 def _take_better(rows: np.ndarray, places: np.ndarray, found: np.ndarray) -> None:
-    better = _rank(found["status"]) < _rank(rows["status"][places])
+    better = rank(found["status"]) < rank(rows["status"][places])
     rows[places[better]] = found[better]
 
 
-def _rank(status: np.ndarray) -> np.ndarray:
+def rank(status: np.ndarray) -> np.ndarray:
     """0 where solved, 1 where confirmed, 2 where there is a latent all the same, else 3."""
     kinds = [np.isin(status, [int(s) for s in some]) for some in _RANKS]
     return np.select(kinds, list(range(len(_RANKS))), len(_RANKS))

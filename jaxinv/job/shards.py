@@ -128,12 +128,16 @@ class Shards:
             if npy_layout(self.path(number)).shape != (stop - start,):
                 raise ValueError(f"{self.path(number)} has another length; remove it and resume")
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """Every shard in order; raises ValueError where some are missing."""
+    def refuse_missing(self) -> None:
+        """Raise ValueError, with what to do, where shards are missing."""
         missing = self.missing()
         if missing:
             raise ValueError(
                 f"{self.folder.parent} lacks {len(missing)} of {self.count} shards; "
                 f"run: jaxinv resume {self.folder.parent}"
             )
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Every shard in order; raises ValueError where some are missing."""
+        self.refuse_missing()
         return (self.read(number) for number in range(self.count))

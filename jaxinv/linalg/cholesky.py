@@ -3,10 +3,11 @@ r"""Cholesky factors of a batch of symmetric positive definite matrices, by halv
     A = L L',   L = [ L11      ]     L11 = factor(A11),   L21' = L11^-1 A21',
                     [ L21  L22 ]     L22 = factor(A22 - L21 L21'),
 
-down to blocks of BLOCK, of which the inverse L^-1 is kept, so that factoring and solving are
-batched matrix products over the whole batch, on any device. XLA's own Cholesky and triangular solve
-are no alternative on a CPU: they call LAPACK one matrix at a time, and two such calls in flight on
-two cores wait for each other for ever.
+down to at most LEAVES blocks, none smaller than BLOCK, of which the inverse L^-1 is kept, so that
+factoring and solving are batched matrix products over the whole batch, on any device. Each leaf is
+compiled by itself, and twice as large ones cost few operations beside the products. XLA's own
+Cholesky and triangular solve are no alternative on a CPU: they call LAPACK one matrix at a time,
+and two such calls in flight on two cores wait for each other for ever.
 """
 
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-BLOCK = 32
+BLOCK, LEAVES = 32, 8
 STEP = 8
 INVERSE_ITERATIONS = 3
 
@@ -38,13 +39,21 @@ def factor(matrices: Float[Array, "B k k"], least_pivot: Pivot | None = None) ->
     least_pivot: where given, a pivot at most this counts as infinite, which leaves its unknown at
     zero: the way of interior-point methods with a matrix that is singular up to rounding.
     """
-    if matrices.shape[-1] <= BLOCK:
+    block = BLOCK
+    while LEAVES * block < matrices.shape[-1]:
+        block *= 2
+    return _factor(matrices, least_pivot, block)
+
+
+def _factor(matrices: Float[Array, "B k k"], least_pivot: Pivot | None, block: int) -> Factor:
+    """The same, with leaves of at most `block` rows."""
+    if matrices.shape[-1] <= block:
         return _inverse_factor(matrices, least_pivot)
-    half = _half(matrices.shape[-1], BLOCK)
-    first = factor(matrices[:, :half, :half], least_pivot)
+    half = _half(matrices.shape[-1], block)
+    first = _factor(matrices[:, :half, :half], least_pivot, block)
     coupling = forward(first, matrices[:, half:, :half].mT)
-    second = factor(matrices[:, half:, half:] - _product(coupling.mT, coupling), least_pivot)
-    return Split(first, coupling, second)
+    rest = matrices[:, half:, half:] - _product(coupling.mT, coupling)
+    return Split(first, coupling, _factor(rest, least_pivot, block))
 
 
 def bordered(

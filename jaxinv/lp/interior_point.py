@@ -24,8 +24,9 @@ the slack is eliminated analytically, and each step factors k x k matrices only:
     NONE       W'(D- + D+)W + box
 
 Each matrix serves a predictor (c = -m y), Mehrotra's corrector (1992) and centrality correctors
-(Gondzio 1996), and every direction is refined once against W itself. An instance that has finished
-stands still, and none reads another's numbers.
+(Gondzio 1996), and every direction is refined once against W itself. They are one loop over aims c,
+as a direction is most of what there is to compile. An instance that has finished stands still, and
+none reads another's numbers.
 """
 
 from functools import partial
@@ -48,11 +49,18 @@ LONGER = 0.1  # how much longer a step a centrality corrector asks for
 LAST_DIGITS = 100.0  # times the tolerance; from here on, a step that does not help ends the matter
 
 
+class Aim(NamedTuple):
+    """c of every side, and the product m y that it would have on average: (B, 1)."""
+
+    products: Sides
+    target: Float[Array, "B 1"]
+
+
 class Chosen(NamedTuple):
-    """A direction, the change of m y it aims at, and how far it may be followed: (B, 2)."""
+    """A direction, what it aims at, and how far it may be followed: (B, 2)."""
 
     direction: Direction
-    aim: Sides
+    aim: Aim
     lengths: Float[Array, "B 2"]
 
 
@@ -158,27 +166,37 @@ def _moved(
     sides = jnp.maximum(program.present.total(), 1)
     mean = product.total() / sides
 
-    predictor = towards(-product)
-    lengths = _lengths(program, state, predictor)
-    centring = (_after(state, predictor, lengths).total() / sides / mean) ** 3
-    target = (centring * mean)[:, None]
-    aim = -(product + predictor.margin * predictor.multiplier) + target
-    direction = towards(aim)
-    lengths = _lengths(program, state, direction)
-    low, high = CENTRED[0] * target, CENTRED[1] * target
+    def predictor(chosen: Chosen) -> Aim:
+        return chosen.aim._replace(products=-product)
 
-    def correct(_: int, chosen: Chosen) -> Chosen:
+    def second_order(chosen: Chosen) -> Aim:
+        direction = chosen.direction
+        centring = (_after(state, direction, chosen.lengths).total() / sides / mean) ** 3
+        target = (centring * mean)[:, None]
+        return Aim(-(product + direction.margin * direction.multiplier) + target, target)
+
+    def centrality(chosen: Chosen) -> Aim:
         # Ask for a longer step, and bring back the products that it would let go astray.
-        direction, aim, lengths = chosen
-        reached = _after(state, direction, jnp.minimum(lengths + LONGER, 1.0))
-        repaired = aim + (reached.clipped(low, high) - reached).clipped(-high, jnp.inf)
-        trial = towards(repaired)
-        trial_lengths = _lengths(program, state, trial)
-        better = trial_lengths.sum(-1) >= lengths.sum(-1) + 0.1 * LONGER
-        return select(better, Chosen(trial, repaired, trial_lengths), chosen)
+        products, target = chosen.aim
+        low, high = CENTRED[0] * target, CENTRED[1] * target
+        reached = _after(state, chosen.direction, jnp.minimum(chosen.lengths + LONGER, 1.0))
+        repaired = products + (reached.clipped(low, high) - reached).clipped(-high, jnp.inf)
+        return Aim(repaired, target)
 
-    chosen = Chosen(direction, aim, lengths)
-    direction, _, lengths = jax.lax.fori_loop(0, correctors, correct, chosen)
+    aims = (predictor, second_order, centrality)
+
+    def follow(number: Array, chosen: Chosen) -> Chosen:
+        aim = jax.lax.switch(jnp.minimum(number, len(aims) - 1), aims, chosen)
+        direction = towards(aim.products)
+        lengths = _lengths(program, state, direction)
+        longer = lengths.sum(-1) >= chosen.lengths.sum(-1) + 0.1 * LONGER
+        return select((number < len(aims) - 1) | longer, Chosen(direction, aim, lengths), chosen)
+
+    begin = jax.tree.map(jnp.zeros_like, state)
+    still = Direction(begin.latent, begin.margin, begin.multiplier)
+    nothing = Aim(begin.margin, jnp.zeros_like(mean)[:, None])
+    chosen = Chosen(still, nothing, jnp.zeros((len(mean), 2), mean.dtype))
+    direction, _, lengths = jax.lax.fori_loop(0, len(aims) - 1 + correctors, follow, chosen)
     primal, dual = lengths[:, :1], lengths[:, 1:]
     return state._replace(
         latent=state.latent + primal * direction.latent,

@@ -5,6 +5,7 @@ The equations stand in `interior_point`.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -151,10 +152,12 @@ def _solve(
         bottom = (newton.e * rows).sum(-1, keepdims=True) + newton.sigma * slack
         return jnp.concatenate([top, bottom], -1)
 
-    solution = newton.unit * cholesky.solve(newton.factor, newton.unit * right)
-    for _ in range(REFINEMENTS):
+    def refine(_: int, solution: Array) -> Array:
         missing = right - product(solution)
-        solution += newton.unit * cholesky.solve(newton.factor, newton.unit * missing)
+        return solution + newton.unit * cholesky.solve(newton.factor, newton.unit * missing)
+
+    # From zero: one product more, and the solve is compiled once.
+    solution: Array = jax.lax.fori_loop(0, 1 + REFINEMENTS, refine, jnp.zeros_like(right))
     return solution
 
 

@@ -41,18 +41,18 @@ def summary(
 
 def _outcome(counts: Mapping[Status, int]) -> str:
     colours = [svg.BLUE if status.ok else svg.RED for status in counts]
-    drawn = svg.bars([status.name for status in counts], [*counts.values()], colours)
     told = ", ".join(f"{count} {status.name}" for status, count in counts.items())
-    return _figure(f"Observations by status: {told}", drawn)
+    names = [status.name for status in counts]
+    return svg.bars(names, [*counts.values()], colours, f"Observations by status: {told}")
 
 
 def _residuals(residual: np.ndarray) -> str:
     finite = np.isfinite(residual)
     if not finite.any():
         return "<p>No row has a residual.</p>"
-    drawn = svg.histogram(residual, "||G(z) - x||, rows with a latent")
     least, median, most = np.quantile(residual[finite], [0, 0.5, 1])
-    return _figure(f"Histogram of residuals: {least:.3g} to {most:.3g}, median {median:.3g}", drawn)
+    told = f"Histogram of residuals: {least:.3g} to {most:.3g}, median {median:.3g}"
+    return svg.histogram(residual, "||G(z) - x||, rows with a latent", told)
 
 
 def _sentences(counts: Mapping[Status, int]) -> str:
@@ -90,10 +90,6 @@ def worst_rows(status: np.ndarray, residual: np.ndarray, most: int = WORST) -> l
         order = np.argsort(-residual[rows], kind="stable")[: most - len(found)]
         found += rows[order].tolist()
     return found
-
-
-def _figure(told: str, drawn: str) -> str:
-    return f'<div role="img" aria-label="{escape(told)}">{drawn}</div>'
 
 
 def _line(cell: str, words: Iterable[str]) -> str:

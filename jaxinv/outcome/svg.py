@@ -10,12 +10,14 @@ from jaxtyping import Float
 from PIL import Image
 
 WIDTH, HEIGHT = 560, 220
+NARROW = 340  # on a telephone its words are as large as the text around it
 LEFT, BOTTOM, TOP, RIGHT = 64, 40, 12, 12
 BLUE, RED, GREY = "#3b6ea5", "#b5442e", "#888"
+LARGEST_SIDE = 160  # pixels of an image in a page
 
 
-def bars(labels: Sequence[str], counts: Sequence[int], colours: Sequence[str]) -> str:
-    """Horizontal bars, one a label, with its count and share."""
+def bars(labels: Sequence[str], counts: Sequence[int], colours: Sequence[str], told: str) -> str:
+    """Horizontal bars, one a label, with its count and share. told: the drawing in words."""
     total, largest = max(sum(counts), 1), max([*counts, 1])
     row, left = 26, 170
     parts = []
@@ -28,11 +30,14 @@ def bars(labels: Sequence[str], counts: Sequence[int], colours: Sequence[str]) -
             f'fill="{colour}"/>'
             f'<text x="{left + length + 8:.1f}" y="{y + 17}">{count:,} ({count / total:.2%})</text>'
         )
-    return _svg("".join(parts), row * len(labels) + 4)
+    return drawing("".join(parts), WIDTH, row * len(labels) + 4, told)
 
 
-def histogram(values: Float[np.ndarray, " B"], axis: str, bins: int = 40) -> str:
-    """How many values lie in each bin of a logarithmic axis; zeros stand in the first bin."""
+def histogram(values: Float[np.ndarray, " B"], axis: str, told: str, bins: int = 40) -> str:
+    """How many values lie in each bin of a logarithmic axis; zeros stand in the first bin.
+
+    told: the drawing in words.
+    """
     finite = values[np.isfinite(values)]
     positive = finite[finite > 0]
     if not positive.size:
@@ -55,51 +60,62 @@ def histogram(values: Float[np.ndarray, " B"], axis: str, bins: int = 40) -> str
     step = max(1, int(np.ceil((high - low) / 8)))
     for exponent in range(int(low), int(high) + 1, step):
         x = LEFT + (WIDTH - LEFT - RIGHT) * (exponent - low) / (high - low)
-        parts.append(_text(x, HEIGHT - BOTTOM + 16, f"1e{exponent}", "middle"))
-    return _svg("".join(parts) + _frame(axis, "rows", f"{top:,}"), HEIGHT)
+        parts.append(text(x, HEIGHT - BOTTOM + 16, f"1e{exponent}", "middle"))
+    return drawing("".join(parts) + _frame(axis, "rows", f"{top:,}", WIDTH), WIDTH, HEIGHT, told)
 
 
-def line(x: Float[np.ndarray, " T"], y: Float[np.ndarray, " T"], across: str, up: str) -> str:
-    """y over x, both from zero."""
+def line(
+    x: Float[np.ndarray, " T"], y: Float[np.ndarray, " T"], across: str, up: str, told: str
+) -> str:
+    """y over x, both from zero. told: the drawing in words."""
     if len(x) < 2 or not (x.max() > 0 and y.max() > 0):
         return f"<p>{escape(up)}: too few shards to draw.</p>"
-    across_scale, up_scale = (WIDTH - LEFT - RIGHT) / x.max(), (HEIGHT - TOP - BOTTOM) / y.max()
+    across_scale, up_scale = (NARROW - LEFT - RIGHT) / x.max(), (HEIGHT - TOP - BOTTOM) / y.max()
     points = " ".join(
         f"{LEFT + a * across_scale:.1f},{HEIGHT - BOTTOM - b * up_scale:.1f}"
         for a, b in zip(x, y, strict=True)
     )
-    drawn = f'<polyline points="{points}" fill="none" stroke="{BLUE}" stroke-width="1.5"/>'
-    drawn += _text(WIDTH - RIGHT, HEIGHT - BOTTOM + 16, f"{x.max():.4g}", "end")
-    return _svg(drawn + _frame(across, up, f"{y.max():.4g}"), HEIGHT)
+    drawn = f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
+    drawn += text(NARROW - RIGHT, HEIGHT - BOTTOM + 16, f"{x.max():.4g}", "end")
+    frame = _frame(across, up, f"{y.max():,.4g}", NARROW)
+    return drawing(drawn + frame, NARROW, HEIGHT, told)
 
 
 def picture(values: Float[np.ndarray, "h w"] | Float[np.ndarray, "h w 3"], alt: str) -> str:
-    """An image from values in [0, 1], enlarged so that single pixels can be seen."""
+    """An image from values in [0, 1], as it stands in a page; a large one is made smaller."""
     image = Image.fromarray((255 * np.clip(np.nan_to_num(values), 0, 1)).round().astype(np.uint8))
+    image = image.reduce(-(-max(image.size) // LARGEST_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
-    side = 96 if values.shape[0] <= 96 else values.shape[0]
-    return f'<img src="data:image/png;base64,{data}" width="{side}" alt="{escape(alt)}">'
+    size = f'width="{image.width}" height="{image.height}"'
+    return f'<img src="data:image/png;base64,{data}" {size} alt="{escape(alt)}">'
 
 
-def _svg(inner: str, height: int) -> str:
+def drawing(inner: str, width: int, height: int, told: str) -> str:
+    """An SVG of its own in a page. told: in words, for those who do not see it."""
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'role="img">{inner}</svg>'
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'role="img" aria-label="{escape(told)}">{inner}</svg>'
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
+def text(x: float, y: float, text: str, anchor: str = "start") -> str:
+    """Words at a point."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _frame(across: str, up: str, top: str) -> str:
-    corner = f"M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}"
+def rule(x: float, y: float, to_x: float, to_y: float) -> str:
+    """A thin grey line."""
+    return f'<path d="M{x:.1f} {y:.1f}L{to_x:.1f} {to_y:.1f}" stroke="{GREY}"/>'
+
+
+def _frame(across: str, up: str, top: str, width: int) -> str:
+    corner = f"M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{width - RIGHT}"
     return (
         f'<path d="{corner}" fill="none" stroke="{GREY}"/>'
-        + _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, across, "middle")
-        + _text(LEFT - 6, TOP + 10, top, "end")
-        + _text(LEFT - 6, HEIGHT - BOTTOM, "0", "end")
-        + _text(LEFT + 6, TOP - 2, up, "start")
+        + text((LEFT + width - RIGHT) / 2, HEIGHT - 6, across, "middle")
+        + text(LEFT - 6, TOP + 10, top, "end")
+        + text(LEFT - 6, HEIGHT - BOTTOM, "0", "end")
+        + text(LEFT + 6, TOP - 2, up, "start")
     )
