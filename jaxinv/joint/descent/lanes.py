@@ -68,16 +68,6 @@ class Engine:
         """Run every start to its end and close it with the last steps of its cell."""
         return self.closed(starts.row, self.descended(starts))
 
-    def raced(
-        self,
-        row: Int[np.ndarray, " R"],
-        start: Float[np.ndarray, "R s k"],
-        softness: Float[np.ndarray, " s"],
-    ) -> tuple[Int[np.ndarray, " T"], Float[np.ndarray, " T"], Runs]:
-        """What `Track.race` gives, the runs with the last steps that `chorded` takes."""
-        owner, began, runs = self.track.race(row, start, softness)
-        return owner, began, self.chorded(owner, runs)
-
     @cached_property
     def track(self) -> Track:
         """The same problem in single precision."""

@@ -14,7 +14,7 @@ from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.joint.descent.gauss_newton import gauss_newton
 from jaxinv.joint.descent.lanes import Engine
@@ -80,7 +80,7 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
             break
         if peeling and (start is Start.NEARBY or wave.start >= peel_at):
             peeling = False
-            for now in _from_peeling(problem, method, search, engine):
+            for now in _from_peeling(problem, method, search, maker):
                 search = _looked_at(problem, now, images)
                 yield search
         if (search.near if start is Start.NEARBY else search.open).any():
@@ -88,11 +88,22 @@ def stages(problem: Problem, method: Auto, search: Search, peeling: bool) -> Ite
             search = _looked_at(problem, search, images)
             yield search
     unfinished = search.facts.live & ~search.minima.converged & np.isfinite(search.minima.loss)
-    if unfinished.any():
-        rows = np.flatnonzero(unfinished)
+    # Far from a fit a few more chord steps end most runs, at a tenth of the price.
+    rows = np.flatnonzero(unfinished & ~search.rough)
+    if rows.size and not engine.matrix_free:
+        search = with_ends(search, rows, engine.chorded(rows, _ends(search, rows)))
+        unfinished &= ~search.minima.converged
+    rows = np.flatnonzero(unfinished)
+    if rows.size:
         starts = Starts(rows, search.minima.latent[rows], np.zeros(len(rows)))
         search = with_ends(search, rows, engine.run(starts))
     yield search if problem.penalised else with_neighbours(problem, search)
+
+
+def _ends(search: Search, rows: Int[np.ndarray, " R"]) -> Runs:
+    """Where the lowest minima of these rows stand, as runs that may go on."""
+    nothing = np.zeros(len(rows), np.int64)
+    return Runs(search.minima.latent[rows], search.minima.loss[rows], nothing, nothing == 1)
 
 
 def restarts(problem: Problem, method: LevenbergMarquardt) -> Search:
@@ -223,7 +234,7 @@ def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
 
 
 def _from_peeling(
-    problem: Problem, method: Auto, search: Search, engine: Engine
+    problem: Problem, method: Auto, search: Search, maker: WaveMaker
 ) -> Iterator[Search]:
     """A run from the layer-wise start where there is one, then from the prefixes' solutions."""
     data = problem.observation, problem.weight
@@ -244,8 +255,7 @@ def _from_peeling(
     yield search
     rows = np.flatnonzero(search.open & told)
     if start is not None and rows.size:
-        points = Starts(rows, start[rows], np.zeros(len(rows)))
-        search = learnt(search, points, engine, Start.LAYERWISE)
+        search = maker.made(search, rows, start[rows, None], Start.LAYERWISE)
         yield search
     for depth in range(1, whole):
         left = search.open & (peeled.depth == depth) & told
@@ -254,8 +264,8 @@ def _from_peeling(
         below = _prefix(problem, method, peeled.inputs[depth], depth, left)
         search = with_prefix_runs(search, below)
         which = np.flatnonzero(left & below.rough)
-        starts = Starts(which, below.minima.latent[which], np.zeros(len(which)))
-        search = learnt(search, starts, engine, Start.PREFIX)
+        if which.size:
+            search = maker.made(search, which, below.minima.latent[which, None], Start.PREFIX)
         yield search
 
 

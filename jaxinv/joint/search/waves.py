@@ -25,6 +25,9 @@ from jaxinv.settings import Auto
 
 POLISHED = 1e-3  # relative residual up to which a run is carried on to rounding
 LOWER_THAN = 1.01  # times the lowest loss, what is worth steps in double precision
+# Far from a fit, of the lowest loss: within this a run has met the lowest minimum again, and beyond
+# so many times of it another one, which its last steps would change little about.
+MET_AGAIN, FAR_ABOVE = 1e-5, 1.1
 
 
 def waves(runs: int, nearby: int) -> Iterator[tuple[Start, slice]]:
@@ -66,9 +69,8 @@ class WaveMaker:
         number = np.arange(wave.start, wave.stop)
         if start is Start.NEARBY:
             rows = np.flatnonzero(search.near)
-            points = nearby_points(self.problem, search, wave)
             # A softened net's minima are others, far from those that led here.
-            return self._made(search, rows, points, np.zeros(len(number)), start)
+            return self.made(search, rows, nearby_points(self.problem, search, wave), start)
         rows = np.flatnonzero(search.open)
         drawn = self.method.candidates, self.method.start_scale
         points = nearest_candidates(self.problem, wave, *drawn)[rows]
@@ -78,24 +80,26 @@ class WaveMaker:
         # What is far off is softened for nothing: its minima are many, on the softer net as well.
         soft = np.array(self._softness)[number % len(self._softness)]
         near = search.near[rows]
-        for which, softness in ((near, soft), (~near, np.zeros(len(number)))):
+        for which, softness in ((near, soft), (~near, None)):
             if which.any():
-                search = self._made(search, rows[which], points[which], softness, start)
+                search = self.made(search, rows[which], points[which], start, softness)
         return search
 
-    def _made(
+    def made(
         self,
         search: Search,
         rows: Int[np.ndarray, " R"],
         points: Float[np.ndarray, "R s k"],
-        softness: Float[np.ndarray, " s"],
         start: Start,
+        softness: Float[np.ndarray, " s"] | None = None,
     ) -> Search:
-        """The runs from these points of each row."""
+        """Make the runs from these points of each row, and keep what they find."""
+        softness = np.zeros(points.shape[1]) if softness is None else softness
         if self.engine.matrix_free:
             starts = every_start(rows, points, softness)
             return learnt(search, starts, self.engine, start)
-        owner, began, runs = self.engine.raced(rows, points, softness)
+        owner, began, runs = self.engine.track.race(rows, points, softness)
+        runs = self._closed(search, owner, runs)
         with np.errstate(divide="ignore", invalid="ignore"):  # an observation of nothing
             relative = runs.loss / search.facts.size[owner] ** 2
         rounded = runs.loss <= search.facts.rounded[owner]
@@ -111,6 +115,20 @@ class WaveMaker:
                 whole[near] = part
         search = kept(search, Starts(owner, runs.latent, began), runs, start)
         return with_dropped(search, rows, points.shape[1] - len(owner) // len(rows), start)
+
+    def _closed(self, search: Search, owner: Int[np.ndarray, " T"], runs: Runs) -> Runs:
+        """The runs with their last steps, where these may change what is known of the row."""
+        lowest = search.minima.loss[owner]
+        far = np.isfinite(lowest) & (runs.loss > (ROUGH * search.facts.size[owner]) ** 2)
+        with np.errstate(invalid="ignore"):  # infinity less infinity, where no run was finite
+            met = far & (np.abs(runs.loss - lowest) <= MET_AGAIN * lowest)
+        above = far & (runs.loss > FAR_ABOVE * lowest)
+        some = np.flatnonzero(~(met | above))
+        last = self.engine.chorded(owner[some], Runs(*(part[some] for part in runs)))
+        closed = runs._replace(loss=np.where(met, lowest, runs.loss))
+        for whole, part in zip(closed, last, strict=True):
+            whole[some] = part
+        return closed
 
     def _carried_on(self, starts: Starts) -> Runs:
         """Runs in double precision, by way of the pre-activation where it is hidden."""
