@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxinv.job.sources import open_mask, open_rows, reopen
+from jaxinv.job.sources import open_mask, open_rows, precision_of, reopen
 from jaxinv.job.sources.rows import fingerprint
 
 values = np.random.default_rng(0).standard_normal((23, 12))
@@ -74,6 +74,22 @@ def test_images_become_rows_and_unreadable_ones_nan(tmp_path):
     np.testing.assert_allclose(
         open_rows(colours).read(0, 1)[0], picture.transpose(2, 0, 1).reshape(-1) / 255
     )
+
+
+def test_grey_images_of_16_bits_keep_them(tmp_path):
+    deep = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    Image.fromarray(deep.astype(np.uint8)).save(tmp_path / "b.png")
+    rows = open_rows(tmp_path)
+    np.testing.assert_allclose(rows.read(0, 1)[0], deep.reshape(-1) / 65535, rtol=1e-15)
+    assert precision_of(rows, None) == 1 / 65535
+    assert np.isnan(rows.read(1, 2)).all()  # of another depth
+    (tmp_path / "a.png").unlink()
+    assert precision_of(open_rows(tmp_path), None) == 1 / 255
+    assert precision_of(open_rows(tmp_path, pixels="signed"), None) == 2 / 255
+    Image.fromarray(np.ones((3, 4), np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match="32 bits a pixel"):
+        open_rows(tmp_path)
 
 
 def test_what_holds_no_rows_is_refused_with_a_sentence(tmp_path):

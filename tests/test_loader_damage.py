@@ -14,6 +14,7 @@ from jaxinv.model.linear.composed import composed, scaling
 from jaxinv.model.linear.resampling import pixel_shuffle
 
 FORMATS = ("net.npz", "net.safetensors", "rows.npy", "rows.npz", "packed.npz", "net.onnx")
+FORMATS += ("rows.parquet", "rows.feather")
 FORMATS += ("net-conv.npz", "net-conv.safetensors", "net-old.pt")
 
 
@@ -48,6 +49,13 @@ def valid(name, folder):
         jaxinv.save_generator(jaxinv.Generator.from_layers(layers), path)
     elif name.startswith("net"):
         jaxinv.save_generator(jaxinv.Generator.random((3, 8, 16)), path)
+    elif name in ("rows.parquet", "rows.feather"):
+        arrow = pytest.importorskip("pyarrow")
+        table = arrow.table({"x": arrow.array(values.tolist())})
+        if name == "rows.parquet":
+            pytest.importorskip("pyarrow.parquet").write_table(table, path, row_group_size=7)
+        else:
+            pytest.importorskip("pyarrow.feather").write_feather(table, path, chunksize=7)
     else:
         {"rows.npy": np.save, "rows.npz": np.savez}.get(name, np.savez_compressed)(path, values)
     return path.read_bytes()

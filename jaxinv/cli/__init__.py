@@ -13,11 +13,14 @@ from jaxinv.cli.options import (
     AllowCodeOption,
     ChunkOption,
     ClusterOption,
+    DatasetOption,
     DevicesOption,
     IntervalOption,
     LayersOption,
+    MaskOption,
     MemoryOption,
     NoCacheOption,
+    ObservationsArgument,
     PrefixOption,
     PriorMeanOption,
     PriorScaleOption,
@@ -63,11 +66,13 @@ def invert(
     generator: Annotated[
         str, typer.Argument(help="A file, a shipped generator or module.py:name.")
     ],
-    observations: Annotated[
-        Path, typer.Argument(help=".npy, .npz, .h5, .zarr, or a folder of images.")
-    ],
+    observations: ObservationsArgument,
     out: Annotated[
-        Path, typer.Option(help="A file (.npz) for the codes, or a directory for a job.")
+        str,
+        typer.Option(
+            help="A file (.npz, .npy, .parquet, .arrow, .feather, .zarr) or its URL for the codes, "
+            "or a directory for a job."
+        ),
     ],
     method: Annotated[str, typer.Option(help="auto, lm, exact, linf, l1, relaxed or gd.")] = "auto",
     effort: Annotated[
@@ -76,16 +81,15 @@ def invert(
     noise: Annotated[
         float | None, typer.Option(min=0.0, help="Standard deviation of the noise.")
     ] = None,
-    mask: Annotated[
-        Path | None, typer.Option(help="File of booleans (n,) or (B, n), True: seen.")
-    ] = None,
+    mask: MaskOption = None,
     start: Annotated[
-        Path | None, typer.Option(help="File of latents to begin at: (k,), (B, k) or (B, s, k).")
+        str | None,
+        typer.Option(help="File of latents to begin at: (k,), (B, k) or (B, s, k)."),
     ] = None,
     layers: LayersOption = None,
     prefix: PrefixOption = "",
     allow_code: AllowCodeOption = False,
-    dataset: Annotated[str | None, typer.Option(help="Array inside .npz, .h5 or .zarr.")] = None,
+    dataset: DatasetOption = None,
     pixels: Annotated[
         str, typer.Option(help="Scale images to [0, 1] (unit) or [-1, 1] (signed).")
     ] = "unit",
@@ -129,7 +133,9 @@ def invert(
         prior_mean,
         prior_weight,
     )
-    if out.suffix == ".npz":
+    from jaxinv.job.sinks import ENDINGS
+
+    if out.endswith(ENDINGS):
         from jaxinv.cli.invert import run
         from jaxinv.job.compiled import keep_programs
 
@@ -149,9 +155,7 @@ def compare(
     generator: Annotated[
         str, typer.Argument(help="A file, a shipped generator or module.py:name.")
     ],
-    observations: Annotated[
-        Path, typer.Argument(help=".npy, .npz, .h5, .zarr, or a folder of images.")
-    ],
+    observations: ObservationsArgument,
     methods: Annotated[
         str | None,
         typer.Option(
@@ -163,13 +167,11 @@ def compare(
     noise: Annotated[
         float | None, typer.Option(min=0.0, help="Standard deviation of the noise.")
     ] = None,
-    mask: Annotated[
-        Path | None, typer.Option(help="File of booleans (n,) or (B, n), True: seen.")
-    ] = None,
+    mask: MaskOption = None,
     layers: LayersOption = None,
     prefix: PrefixOption = "",
     allow_code: AllowCodeOption = False,
-    dataset: Annotated[str | None, typer.Option(help="Array inside .npz, .h5 or .zarr.")] = None,
+    dataset: DatasetOption = None,
     pixels: Annotated[
         str, typer.Option(help="Scale images to [0, 1] (unit) or [-1, 1] (signed).")
     ] = "unit",

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from jaxinv.settings import Auto
 
 def run(
     source: Source,
-    observations: Path,
+    observations: str,
     question: Question,
     names: list[str] | None,
     sample: int,
@@ -156,9 +155,9 @@ def _all_rows(trials: list[Trial], choice: Recommendation, sizes: tuple[int, int
     return trial.first + trial.seconds * max(count - shown, 0) / shown
 
 
-def _line(source: Source, observations: Path, question: Question, choice: Recommendation) -> str:
+def _line(source: Source, observations: str, question: Question, choice: Recommendation) -> str:
     """The command that inverts the whole file so."""
-    words = ["jaxinv", "invert", source.name, str(observations), *options_of(choice.name or "")]
+    words = ["jaxinv", "invert", source.name, observations, *options_of(choice.name or "")]
     if source.layers:
         words += ["--layers", " ".join(source.layers)]
     given = {
@@ -181,7 +180,7 @@ def _line(source: Source, observations: Path, question: Question, choice: Recomm
 
 def _record(
     source: Source,
-    observations: Path,
+    observations: str,
     question: Question,
     sizes: tuple[int, int],
     trials: list[Trial],
@@ -207,7 +206,7 @@ def _record(
     taken = choice.name is not None
     return {
         "generator": source.name,
-        "observations": str(observations),
+        "observations": observations,
         "rows": count,
         "sample": shown,
         "seed": question.seed,

@@ -1,5 +1,6 @@
 """`jaxinv invert`: a file of observations in, a file of codes out, a bar in between."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,9 @@ from jaxinv.call.invert import default_chunk, invert_stream
 from jaxinv.cli.options import Question, Source
 from jaxinv.cli.prior import prior_of
 from jaxinv.cli.source import file_of, loaded
-from jaxinv.job import durable
+from jaxinv.job import sinks
 from jaxinv.job.inputs import refuse_replacing
+from jaxinv.job.place import place
 from jaxinv.job.sources import open_mask, open_rows, open_start, precision_of, starting_points
 from jaxinv.outcome.inversion import Inversion, concatenate
 
@@ -30,25 +32,23 @@ PRIOR_NAMES = ("objective", "prior_pull")
 
 def run(
     source: Source,
-    observations: Path,
-    out: Path,
+    observations: str,
+    out: str,
     question: Question,
     chunk: int | None,
     console: Console,
 ) -> bool:
     """Invert the file; returns whether any row was neither SOLVED nor CLOSEST."""
-    if out.suffix != ".npz":
-        raise ValueError(f"--out {out} must end in .npz")
-    if not out.parent.is_dir():
-        raise ValueError(f"--out {out}: there is no folder {out.parent}")
+    target = place(out)
+    sinks.check(target)
     inputs = {
-        "generator": file_of(source),
         "observations": observations,
         "mask": question.mask,
         "starting points": question.start,
     }
-    refuse_replacing(out, inputs)
-    durable.probe(out)
+    read = {word: None if text is None else place(text) for word, text in inputs.items()}
+    refuse_replacing(target, {"generator": file_of(source), **read})
+    sinks.probe(target)
     mask, start, method = question.mask, question.start, question.settings
     generator = loaded(source)
     rows = open_rows(observations, question.dataset, question.pixels)
@@ -94,7 +94,10 @@ def run(
         for name in (*NAMES, *PRIOR_NAMES)
         if getattr(inversion, name) is not None
     }
-    durable.replace(out, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    results = sinks.Results(
+        rows.count, lambda: iter([arrays]), lambda: iter([inversion.to_arrow()])
+    )
+    sinks.write(results, target, Path(tempfile.gettempdir()))
     for status, count in inversion.counts().items():
         console.print(f"{count:>8} {status.name}: {status.sentence}", highlight=False)
     return not bool(np.asarray(inversion.ok).all())

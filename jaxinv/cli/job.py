@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -48,8 +47,8 @@ class Machines(NamedTuple):
 
 def begin(
     source: Source,
-    observations: Path,
-    folder: Path,
+    observations: str,
+    folder: str,
     question: Question,
     shard_rows: int | None,
     machines: Machines,
@@ -79,7 +78,7 @@ def begin(
 
 
 def go_on(
-    folder: Path,
+    folder: str,
     retry_failed: bool,
     method: str | None,
     seed: int | None,
@@ -99,7 +98,7 @@ def go_on(
     return _run(job, attempt, machines)
 
 
-def show(folder: Path, console: Console) -> None:
+def show(folder: str, console: Console) -> None:
     """A table of rows by status, and how much is left."""
     job = Job.open(folder)
     missing = len(job.shards.missing())

@@ -17,7 +17,7 @@ from jaxinv.cli.options import (
     plain,
 )
 
-FolderArgument = Annotated[Path, typer.Argument(help="The job's directory.")]
+FolderArgument = Annotated[str, typer.Argument(help="The job's directory.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -60,9 +60,15 @@ def status(folder: FolderArgument) -> None:
 
 def export(
     folder: FolderArgument,
-    out: Annotated[Path, typer.Argument(help="out.npz, out.npy (latents alone) or out.parquet.")],
+    out: Annotated[
+        str,
+        typer.Argument(
+            help="out.npz, out.npy (latents alone), out.parquet, out.arrow, out.feather or "
+            "out.zarr; a path, or a URL such as s3://bucket/out.parquet."
+        ),
+    ],
 ) -> None:
-    """Write the results of a finished job to one file."""
+    """Write the results of a finished job to one file, or one zarr group."""
     from jaxinv.job.export import export as write
     from jaxinv.job.job import Job
 
@@ -72,7 +78,7 @@ def export(
 def report(
     folder: FolderArgument,
     other: Annotated[
-        Path | None, typer.Argument(help="Another job on the same observations, to compare with.")
+        str | None, typer.Argument(help="Another job on the same observations, to compare with.")
     ] = None,
     out: Annotated[
         Path | None,
@@ -99,9 +105,9 @@ def report(
     keep_programs(not no_cache)
     job = Job.open(folder, allow_code)
     if other is None:
-        path = out or folder / "report.html"
+        path = out or job.folder / "report.html"
         write(job, path, truth)
     else:
-        path = out or folder / "compared.html"
+        path = out or job.folder / "compared.html"
         write_comparison(job, Job.open(other, allow_code), path)
     plain(stderr=True).print(f"Report: {path}", soft_wrap=True)

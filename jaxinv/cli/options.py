@@ -1,6 +1,5 @@
 """Options that several commands share."""
 
-from pathlib import Path
 from typing import Annotated, NamedTuple, cast
 
 import typer
@@ -24,6 +23,23 @@ LayersOption = Annotated[
 ]
 PrefixOption = Annotated[
     str, typer.Option(help="Read only what a state dict names with this beginning, as in decoder.")
+]
+ObservationsArgument = Annotated[
+    str,
+    typer.Argument(
+        help=".npy, .npz, .h5, .zarr, .parquet, .arrow, .feather, or a folder of images; a path, "
+        "or a URL such as s3://bucket/x.parquet."
+    ),
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Array inside .npz, .h5 or .zarr; column of .parquet or .arrow, or a pattern of "
+        "columns such as 'pixel*'."
+    ),
+]
+MaskOption = Annotated[
+    str | None, typer.Option(help="File of booleans (n,) or (B, n), True: seen.")
 ]
 ChunkOption = Annotated[int | None, typer.Option(min=1, help="Rows computed together.")]
 MemoryOption = Annotated[
@@ -55,8 +71,8 @@ class Question(NamedTuple):
     method: str
     effort: str | None
     noise: float | None
-    mask: Path | None
-    start: Path | None
+    mask: str | None
+    start: str | None
     dataset: str | None
     pixels: str
     seed: int

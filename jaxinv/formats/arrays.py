@@ -36,11 +36,15 @@ def read_npy(path: Path) -> np.ndarray:
 def npy_layout(path: Path) -> Layout:
     """The layout of an .npy file, whose size must be what its header says."""
     with open(path, "rb") as file:
-        layout = read_header(file, str(path))
-    size = path.stat().st_size
+        return whole_layout(file, path.stat().st_size, str(path))
+
+
+def whole_layout(file: IO[bytes], size: int, where: str) -> Layout:
+    """The layout of an .npy file of so many bytes, whose size must be what its header says."""
+    layout = read_header(file, where)
     if layout.size != size - layout.start:
         raise ValueError(
-            f"{path}: {size} bytes do not fit the header's {layout.dtype} {layout.shape}; "
+            f"{where}: {size} bytes do not fit the header's {layout.dtype} {layout.shape}; "
             "it is truncated or damaged"
         )
     return layout

@@ -4,9 +4,11 @@ Temporary file, fsync, link (or rename), fsync of the folder.
 """
 
 import os
+import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
@@ -28,7 +30,7 @@ def commit(path: Path, write: Callable[[IO[bytes]], object]) -> bool:
             if path.exists():
                 return False
             temporary.replace(path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
         return True
     finally:
         temporary.unlink(missing_ok=True)
@@ -39,15 +41,46 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary = _written(path, write)
     try:
         temporary.replace(path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def replace_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """The same of a folder; the old one is removed when the new one is in its place."""
+    with scratch(path.parent) as temporary:
+        whole, before = temporary / "new", temporary / "old"
+        whole.mkdir()
+        try:
+            write(whole)
+            for entry in (*whole.rglob("*"), whole):
+                _sync(entry)
+            if path.exists():
+                path.rename(before)
+            whole.rename(path)
+        except OSError as error:
+            if before.exists():
+                before.rename(path)
+            raise unwritable(path, error) from None
+        _sync(path.parent)
+
+
+@contextmanager
+def scratch(parent: Path) -> Iterator[Path]:
+    """A folder for what is not finished; removed behind, or swept where the process was killed."""
+    folder = parent / _temporary_name()
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def probe(path: Path) -> None:
     """Refuse a path that cannot be written, before there is anything to lose."""
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; name a file")
     _written(path, lambda _: None).unlink()
 
 
@@ -66,14 +99,16 @@ def sweep(folder: Path) -> None:
         try:
             stale = time.time() - leftover.stat().st_mtime > STALE_SECONDS
             if stale or (host == socket.gethostname() and not _alive(int(pid))):
-                leftover.unlink(missing_ok=True)
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
         except (FileNotFoundError, ValueError):
             continue
 
 
 def _written(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
-    name = f"{PREFIX}-{socket.gethostname()}-{os.getpid()}-{uuid4().hex}"
-    temporary = path.parent / name
+    temporary = path.parent / _temporary_name()
     try:
         with open(temporary, "xb") as file:
             write(file)
@@ -88,8 +123,12 @@ def _written(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     return temporary
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _temporary_name() -> str:
+    return f"{PREFIX}-{socket.gethostname()}-{os.getpid()}-{uuid4().hex}"
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

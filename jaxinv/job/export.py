@@ -1,104 +1,68 @@
-"""A finished job as one file: .npz, .npy (the latents alone) or .parquet, written in a stream."""
+"""A finished job as one file or zarr group, here or in a store, written in a stream."""
 
-import zipfile
-from collections.abc import Callable, Iterator
-from importlib import import_module
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
-from numpy.lib import format as npy
 
-from jaxinv.job import durable
+from jaxinv.job import sinks
 from jaxinv.job.inputs import refuse_replacing_inputs_of
 from jaxinv.job.job import Job
+from jaxinv.job.place import Place, place
 from jaxinv.job.retry import results
 from jaxinv.outcome.status import Status
+from jaxinv.outcome.table import arrow_table
 
 ARRAYS = ("latent", "status", "residual", "undetermined", "allowed_error", "failed_layer")
-# A fixed date, so that the same results are the same bytes.
-_DATE = (1980, 1, 1, 0, 0, 0)
-GROUP = 1 << 14  # rows of a .parquet file that are written together, at least
+# Rows that are written together: a group of a .parquet file, whose description every reader takes
+# into memory, a chunk of a .zarr array.
+GROUP, GROUP_BYTES = 1 << 14, 1 << 26
+_OK = [int(s) for s in Status if s.ok]
+_EXPLAINED = [int(Status.SOLVED), int(Status.UNDERDETERMINED)]
 
 
-def export(job: Job, out: Path) -> None:
-    """Write every row's result in order; raises ValueError where shards are missing.
+def export(job: Job, out: str | Place) -> None:
+    """Write every row's result in order, to a path or a URL; ValueError where shards are missing.
 
-    .npz: latent (B, k), status, residual, undetermined, allowed_error, failed_layer. .npy: latent.
-    .parquet: the same columns, status as words. Equal results give equal bytes.
+    .npz, .zarr (version 3): latent (B, k), status, residual, undetermined, allowed_error,
+    failed_layer. .npy: latent. .parquet, .arrow, .feather: the same columns and `ok` and
+    `explained`, named as in `Inversion.to_arrow`, status as words. Equal results give equal bytes.
     """
-    writers: dict[str, Callable[[Job, IO[bytes]], None]] = {
-        ".npz": _npz,
-        ".npy": _npy,
-        ".parquet": _parquet,
-    }
-    if out.suffix not in writers:
-        raise ValueError(f"{out} ends in {out.suffix!r}; expected one of {sorted(writers)}")
-    if not out.parent.is_dir():
-        raise ValueError(f"{out}: there is no folder {out.parent}")
+    out = place(out)
+    sinks.check(out)
     refuse_replacing_inputs_of(job, out)
-    durable.replace(out, lambda file: writers[out.suffix](job, file))
+    found = sinks.Results(job.shards.rows, partial(_arrays, job), partial(_tables, job))
+    sinks.write(found, out, job.folder)
 
 
-def _npy(job: Job, file: IO[bytes]) -> None:
-    _array(job, file, "latent")
-
-
-def _npz(job: Job, file: IO[bytes]) -> None:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name in ARRAYS:
-            member = zipfile.ZipInfo(f"{name}.npy", _DATE)
-            with archive.open(member, "w", force_zip64=True) as part:
-                _array(job, part, name)
-
-
-def _array(job: Job, file: IO[bytes], name: str) -> None:
-    field = job.shards.type[name]
-    header = {
-        "descr": npy.dtype_to_descr(field.base),
-        "fortran_order": False,
-        "shape": (job.shards.rows, *field.shape),
-    }
-    npy.write_array_header_1_0(file, header)
-    for rows in results(job):
-        file.write(np.ascontiguousarray(rows[name]).tobytes())
-
-
-def _parquet(job: Job, file: IO[bytes]) -> None:
-    try:
-        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise ImportError("writing .parquet needs pyarrow: pip install 'jaxinv[export]'") from error
-    writer: Any = None
-    for table in _tables(job, arrow):
-        writer = writer or parquet.ParquetWriter(file, table.schema)
-        writer.write_table(table)
-    writer.close()
-
-
-def _tables(job: Job, arrow: Any) -> Iterator[Any]:
-    names = np.array([s.name for s in Status])
+def _arrays(job: Job) -> Iterator[dict[str, np.ndarray]]:
     for rows in _groups(job):
-        flat = arrow.array(np.ascontiguousarray(rows["latent"]).reshape(-1))
-        columns = {"latent": arrow.FixedSizeListArray.from_arrays(flat, rows["latent"].shape[1])}
-        columns["status"] = arrow.array(names[rows["status"]])
-        for name in ARRAYS[2:]:
-            columns[name] = arrow.array(np.ascontiguousarray(rows[name]))
-        yield arrow.table(columns)
+        yield {name: rows[name] for name in ARRAYS}
+
+
+def _tables(job: Job) -> Iterator[object]:
+    for columns in _arrays(job):
+        status = columns["status"]
+        told = {"ok": np.isin(status, _OK), "explained": np.isin(status, _EXPLAINED)}
+        named = {name: columns[name] for name in ("latent", "status")} | told | columns
+        # As wide as an inversion's, so that tables of both can be put under each other.
+        named["undetermined"] = columns["undetermined"].astype(np.int64)
+        yield arrow_table({n: np.ascontiguousarray(part) for n, part in named.items()})
 
 
 def _groups(job: Job) -> Iterator[np.ndarray]:
-    """The results in order, shards put together until they are GROUP rows or more.
-
-    Each becomes a group of rows in the file, whose description every reader takes into memory.
-    """
+    """The results in order, shards put together and cut to groups of one length."""
+    length = max(1, min(GROUP, GROUP_BYTES // job.shards.type.itemsize))
     waiting: list[np.ndarray] = []
     count = 0
     for rows in results(job):
         waiting.append(rows)
         count += len(rows)
-        if count >= GROUP:
-            yield np.concatenate(waiting)
-            waiting, count = [], 0
-    if waiting:
+        if count < length:
+            continue
+        whole = np.concatenate(waiting)
+        cut = count - count % length
+        yield from np.split(whole[:cut], range(length, cut, length))
+        waiting, count = [whole[cut:]], count - cut
+    if count:
         yield np.concatenate(waiting)

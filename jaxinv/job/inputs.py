@@ -4,28 +4,39 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jaxinv.job.job import Job
+from jaxinv.job.place import Place, place
 
 
-def refuse_replacing(out: Path, inputs: Mapping[str, Path | None]) -> None:
+def refuse_replacing(out: Place, inputs: Mapping[str, Place | None]) -> None:
     """Raise ValueError where `out` is one of these files, under whatever name.
 
     inputs: by what they are called; a path at which nothing lies is no input.
     """
-    for word, path in inputs.items():
-        if path is not None and path.exists() and out.exists() and out.samefile(path):
+    for word, given in inputs.items():
+        if given is not None and _same(given, out):
             raise ValueError(
-                f"{out} is the file of the {word}, {path}, which would be replaced; name another"
+                f"{out} is the file of the {word}, {given}, which would be replaced; name another"
             )
 
 
-def refuse_replacing_inputs_of(job: Job, out: Path) -> None:
+def refuse_replacing_inputs_of(job: Job, out: Place) -> None:
     """The same of the files that a job reads or has written, wherever they lie."""
     m = job.manifest
     read = {"observations": m.observations, "mask": m.mask, "starting points": m.start}
-    paths = {word: Path(given.spec["path"]) if given else None for word, given in read.items()}
-    kept = {f"job's {name}": job.folder / name for name in ("manifest.json", "layout.json")}
+    paths = {word: place(given.spec["path"]) if given else None for word, given in read.items()}
+    kept: dict[str, Place | None] = {
+        f"job's {name}": job.folder / name for name in ("manifest.json", "layout.json")
+    }
     kept["job's generator"] = job.folder / "generator.safetensors"
     code = Path(m.code.path) if m.code else None
     refuse_replacing(out, {**paths, "generator's code": code, **kept})
-    if out.resolve().parent == (job.folder / "shards").resolve():
+    if isinstance(out, Path) and out.resolve().parent == (job.folder / "shards").resolve():
         raise ValueError(f"{out} lies among the job's results; name another place")
+
+
+def _same(one: Place, other: Place) -> bool:
+    if isinstance(one, Path) and isinstance(other, Path):
+        return one.exists() and other.exists() and one.samefile(other)
+    if isinstance(one, Path) or isinstance(other, Path):
+        return False
+    return one.store == other.store

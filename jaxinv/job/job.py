@@ -19,6 +19,7 @@ from jaxinv.job.manifest import (
     observations_input,
     start_input,
 )
+from jaxinv.job.place import Place, local_folder
 from jaxinv.job.prior import to_record as prior_record
 from jaxinv.job.shards import Shards
 from jaxinv.model.decoder import Decoder
@@ -44,7 +45,7 @@ class Job:
     @classmethod
     def open(cls, folder: str | Path, allow_code: bool = False) -> "Job":
         """An existing job; raises FileNotFoundError where the directory holds none."""
-        folder = Path(folder)
+        folder = local_folder(folder)
         return cls(folder, Manifest.load(folder / "manifest.json"), allow_code)
 
     @classmethod
@@ -52,24 +53,25 @@ class Job:
         cls,
         folder: str | Path,
         generator: Decoder,
-        observations: str | Path,
+        observations: str | Place,
         method: str | Method = "auto",
         *,
         name: str = "generator",
-        mask: str | Path | None = None,
+        mask: str | Place | None = None,
         noise: float | None = None,
         seed: int = 0,
         shard_rows: int | None = None,
         dataset: str | None = None,
         pixels: str = "unit",
         code: Code | None = None,
-        start: str | Path | None = None,
+        start: str | Place | None = None,
         precision: str | float | None = None,
         prior: GaussianPrior | None = None,
         prior_weight: float | None = None,
     ) -> "Job":
         """Start a job, or take up the same one; raises ValueError where the directory's differs.
 
+        folder: on a file system that locks and links, which no store behind a URL does.
         observations, dataset, pixels: as `open_rows`. mask: a file (n,) or (B, n) of booleans.
         noise, seed, precision, prior, prior_weight: as `invert`. shard_rows: rows of one shard, the
         unit of work that is lost when a process dies; None chooses. code: what makes a generator
@@ -83,12 +85,12 @@ class Job:
                 "a job needs a chain of layers, which can be written to a file, or the code that "
                 f"makes its generator anew; a {type(generator).__name__} alone is neither"
             )
-        folder = Path(folder)
+        folder = local_folder(folder)
         before = cls.open(folder).manifest if (folder / "manifest.json").exists() else None
         if before is None and folder.exists() and _strangers(folder):
             raise ValueError(f"{folder} is not empty and holds no job; choose another directory")
         rows, described = observations_input(
-            Path(observations), dataset, pixels, generator, before.observations if before else None
+            observations, dataset, pixels, generator, before.observations if before else None
         )
         # What every chunk would refuse is refused before there is a directory.
         asked = Options(noise=noise, seed=seed, prior=prior, prior_weight=prior_weight)
@@ -99,14 +101,14 @@ class Job:
             generator_name=name,
             widths=_widths(generator),
             observations=described,
-            mask=mask_input(Path(mask) if mask else None, rows, before.mask if before else None),
+            mask=mask_input(mask, rows, before.mask if before else None),
             method=settings.to_record(resolve(method)),
             noise=noise,
             seed=seed,
             shard_rows=shard_rows or (before.shard_rows if before else _shard_rows(rows.width)),
             code=code,
             start=start_input(
-                Path(start) if start else None,
+                start,
                 rows.count,
                 generator.latent_size,
                 before.start if before else None,

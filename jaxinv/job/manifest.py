@@ -12,6 +12,7 @@ import numpy as np
 from jaxinv.formats.code import Code
 from jaxinv.formats.tensors import to_tensors
 from jaxinv.job import durable
+from jaxinv.job.place import Place, place
 from jaxinv.job.sources import open_mask, open_rows, open_start, reopen
 from jaxinv.job.sources.rows import Rows, fingerprint, stamps
 from jaxinv.model.decoder import Decoder
@@ -36,7 +37,10 @@ _COMPARED = {
 
 @dataclass(frozen=True)
 class Input:
-    """A file or folder of rows: where it is, what it holds, and how it looked when it was read."""
+    """A file or folder of rows: where it is, what it holds, and how it looked when it was read.
+
+    spec: its path, or its URL, which holds no password: a resume finds keys where fsspec does.
+    """
 
     spec: dict[str, Any]
     rows: int
@@ -47,9 +51,10 @@ class Input:
     @classmethod
     def of(cls, rows: Rows, known: "Input | None" = None) -> "Input":
         """Fingerprint the rows, unless the file is the one that `known` describes, untouched."""
-        path = Path(rows.spec["path"])
-        now = stamps(path)
-        spec = {k: v for k, v in rows.spec.items() if v is not None} | {"path": str(path.resolve())}
+        at = place(rows.spec["path"])
+        now = stamps(at)
+        whole = str(at.resolve() if isinstance(at, Path) else at)
+        spec = {k: v for k, v in rows.spec.items() if v is not None} | {"path": whole}
         if known is not None and (known.spec, known.stamps) == (spec, now):
             return known
         return cls(spec, rows.count, rows.width, fingerprint(rows), now)
@@ -157,18 +162,18 @@ def generator_digest(generator: Decoder, code: Code | None) -> str:
     return digest.hexdigest()
 
 
-def mask_input(path: Path | None, observations: Rows, known: Input | None) -> Input | None:
+def mask_input(path: str | Place | None, observations: Rows, known: Input | None) -> Input | None:
     if path is None:
         return None
     return Input.of(open_mask(path, observations.count, observations.width), known)
 
 
-def start_input(path: Path | None, rows: int, k: int, known: Input | None) -> Input | None:
+def start_input(path: str | Place | None, rows: int, k: int, known: Input | None) -> Input | None:
     return None if path is None else Input.of(open_start(path, rows, k), known)
 
 
 def observations_input(
-    path: Path, dataset: str | None, pixels: str, generator: Decoder, known: Input | None
+    path: str | Place, dataset: str | None, pixels: str, generator: Decoder, known: Input | None
 ) -> tuple[Rows, Input]:
     """Open and fingerprint the observations; they must have the generator's width."""
     rows = open_rows(path, dataset, pixels)

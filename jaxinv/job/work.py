@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from jaxinv.call.request import Data, Options, Request, checked
 from jaxinv.job.compiled import keep_programs
 from jaxinv.job.job import Job
 from jaxinv.job.layout import Layout
+from jaxinv.job.place import place, stamp
 from jaxinv.job.prior import from_record as prior_of
 from jaxinv.job.shards import pack
 from jaxinv.job.sources import precision_of, starting_points
@@ -205,14 +207,14 @@ def _told(
 def _open(work: Work) -> Opened:
     """Open the job once; anew where its directory or its observations are no longer the same."""
     manifest = Path(work.folder) / "manifest.json"
-    paths = (manifest, Path(Job.open(work.folder).manifest.observations.spec["path"]))
-    now = tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in (p.stat() for p in paths))
+    observations = place(Job.open(work.folder).manifest.observations.spec["path"])
+    now = (stamp(manifest), stamp(observations))
     return _opened(work.folder, work.devices, work.allow_code, now)
 
 
 @cache
 def _opened(
-    folder: str, devices: int | None, allow_code: bool, now: tuple[tuple[int, int, int], ...]
+    folder: str, devices: int | None, allow_code: bool, now: tuple[tuple[Any, ...], ...]
 ) -> Opened:
     job = Job.open(folder, allow_code)
     layout = job.layout

@@ -6,14 +6,20 @@ process, and mapped pages count as memory.
 
 import threading
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from jaxinv.formats.arrays import LARGEST_EXPANSION, Layout, check_member, npy_layout, read_header
+from jaxinv.formats.arrays import (
+    LARGEST_EXPANSION,
+    Layout,
+    check_member,
+    read_header,
+    whole_layout,
+)
+from jaxinv.job.place import Place, byte_size, read_spans
 from jaxinv.job.sources.rows import Rows, check_shape
 
 _LOCAL_HEADER = 30
@@ -23,7 +29,7 @@ _LOCAL_HEADER = 30
 class StoredRows:
     """Rows that lie uncompressed in a file."""
 
-    path: Path
+    path: Place
     layout: Layout
     count: int
     width: int
@@ -38,27 +44,24 @@ class StoredRows:
         return {"path": str(self.path), "dataset": self.dataset}
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        with open(self.path, "rb") as file:
-            if not self.layout.fortran:
-                return self._piece(file, start * self.width, (stop - start) * self.width).reshape(
-                    stop - start, self.width
-                )
-            # Each of a Fortran array's columns is contiguous; axes behind the first are flattened
-            # as C does.
-            axes = self.layout.shape[1:]
-            columns = np.arange(self.width).reshape(axes, order="F").reshape(-1)
-            block = np.empty((stop - start, self.width), self.dtype)
-            for place, column in enumerate(columns):
-                offset = int(column) * self.count + start
-                block[:, place] = self._piece(file, offset, stop - start)
-            return block
+        if not self.layout.fortran:
+            (block,) = self._pieces([start * self.width], (stop - start) * self.width)
+            return block.reshape(stop - start, self.width)
+        # Each of a Fortran array's columns is contiguous; axes behind the first are flattened
+        # as C does.
+        axes = self.layout.shape[1:]
+        columns = np.arange(self.width).reshape(axes, order="F").reshape(-1)
+        offsets = [int(column) * self.count + start for column in columns]
+        return np.stack(self._pieces(offsets, stop - start), axis=1)
 
-    def _piece(self, file: IO[bytes], first: int, entries: int) -> np.ndarray:
-        piece = np.empty(entries, self.dtype)
-        file.seek(self.layout.start + first * self.dtype.itemsize)
-        if file.readinto(piece.data.cast("B")) != piece.nbytes:  # type: ignore[attr-defined]
+    def _pieces(self, offsets: list[int], entries: int) -> list[np.ndarray]:
+        """So many entries from each of these on."""
+        begins = [self.layout.start + offset * self.dtype.itemsize for offset in offsets]
+        size = entries * self.dtype.itemsize
+        pieces = read_spans(self.path, [(begin, begin + size) for begin in begins])
+        if any(len(piece) != size for piece in pieces):
             raise ValueError(f"{self.path} ends too early; it was truncated")
-        return piece
+        return [np.frombuffer(piece, self.dtype) for piece in pieces]
 
 
 @dataclass
@@ -69,7 +72,7 @@ class DeflatedRows:
     backwards begins anew.
     """
 
-    path: Path
+    path: Place
     member: str
     layout: Layout
     count: int
@@ -88,25 +91,27 @@ class DeflatedRows:
         row = self.width * self.dtype.itemsize
         try:
             if not hasattr(self._local, "stream"):
-                archive = zipfile.ZipFile(self.path)
+                path = self.path
+                archive = zipfile.ZipFile(path if isinstance(path, Path) else path.open())
                 self._local.stream = archive.open(self.member)
             self._local.stream.seek(self.layout.start + start * row)
             data = self._local.stream.read((stop - start) * row)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except Exception as error:  # zipfile, zlib and stores raise their own kinds
             raise ValueError(f"{self.path} cannot be decompressed: {error}") from None
         if len(data) != (stop - start) * row:
             raise ValueError(f"{self.path} ends too early; it was truncated")
         return np.frombuffer(data, self.dtype).reshape(stop - start, self.width)
 
 
-def open_npy(path: Path) -> Rows:
-    layout = npy_layout(path)
+def open_npy(path: Place) -> Rows:
+    with path.open("rb") as file:
+        layout = whole_layout(file, byte_size(path), str(path))
     return StoredRows(path, layout, *check_shape(str(path), layout.shape, layout.dtype))
 
 
-def open_npz(path: Path, dataset: str | None) -> Rows:
+def open_npz(path: Place, dataset: str | None) -> Rows:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as stored, zipfile.ZipFile(stored) as archive:
             member = _chosen(path, archive, dataset)
             where = f"{path}, array {member.filename[:-4]!r}"
             if member.file_size > LARGEST_EXPANSION * max(member.compress_size, 1):
@@ -120,7 +125,7 @@ def open_npz(path: Path, dataset: str | None) -> Rows:
                 if layout.fortran and len(layout.shape) > 1:
                     raise ValueError(f"{where} is compressed in Fortran order; save it in C order")
                 return DeflatedRows(path, member.filename, layout, *size)
-            begin = _data_start(path, member)
+            begin = _data_start(path, stored, member)
             return StoredRows(path, layout._replace(start=begin + layout.start), *size, name)
     except ValueError:
         raise
@@ -128,7 +133,7 @@ def open_npz(path: Path, dataset: str | None) -> Rows:
         raise ValueError(f"{path} is not a readable .npz file: {error}") from None
 
 
-def _chosen(path: Path, archive: zipfile.ZipFile, dataset: str | None) -> zipfile.ZipInfo:
+def _chosen(path: Place, archive: zipfile.ZipFile, dataset: str | None) -> zipfile.ZipInfo:
     members = {m.filename[:-4]: m for m in archive.infolist() if m.filename.endswith(".npy")}
     name = dataset or ("observations" if "observations" in members else None)
     if name is None and len(members) == 1:
@@ -141,13 +146,12 @@ def _chosen(path: Path, archive: zipfile.ZipFile, dataset: str | None) -> zipfil
     return members[name]
 
 
-def _data_start(path: Path, member: zipfile.ZipInfo) -> int:
+def _data_start(path: Place, file: IO[bytes], member: zipfile.ZipInfo) -> int:
     """Where a stored member's bytes begin: behind its local header, whose extras have a length."""
-    with open(path, "rb") as file:
-        file.seek(member.header_offset)
-        header = file.read(_LOCAL_HEADER)
+    file.seek(member.header_offset)
+    header = file.read(_LOCAL_HEADER)
     name, extra = (int.from_bytes(header[i : i + 2], "little") for i in (26, 28))
     start = member.header_offset + _LOCAL_HEADER + name + extra
-    if start + member.file_size > path.stat().st_size:
+    if start + member.file_size > byte_size(path):
         raise ValueError(f"{path} ends too early; it was truncated")
     return start

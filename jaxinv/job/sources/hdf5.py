@@ -1,11 +1,14 @@
 """Rows of one HDF5 dataset."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxinv.job.place import Place
 from jaxinv.job.sources.rows import Rows, check_shape
 
 try:
@@ -18,7 +21,7 @@ LARGEST_CHUNK = 1 << 28  # bytes
 
 @dataclass(frozen=True)
 class Hdf5Rows:
-    path: Path
+    path: Place
     dataset: str
     count: int
     width: int
@@ -30,7 +33,7 @@ class Hdf5Rows:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         try:
-            with h5py.File(self.path, "r") as file:
+            with _file(self.path) as file:
                 dataset = file[self.dataset]
                 rows = dataset[start:stop] if dataset.ndim > 1 else dataset[...][None]
         except (OSError, KeyError, RuntimeError) as error:
@@ -38,10 +41,10 @@ class Hdf5Rows:
         return np.asarray(rows).reshape(stop - start, self.width)
 
 
-def open_hdf5(path: Path, dataset: str | None) -> Rows:
+def open_hdf5(path: Place, dataset: str | None) -> Rows:
     """The file's only dataset, or the one named; data kept in other files are refused."""
     try:
-        with h5py.File(path, "r") as file:
+        with _file(path) as file:
             names: list[str] = []
             file.visititems(lambda name, item: names.append(name) if _is_dataset(item) else None)
             if dataset is None and len(names) != 1:
@@ -63,6 +66,16 @@ def open_hdf5(path: Path, dataset: str | None) -> Rows:
         raise
     except Exception as error:  # h5py raises many kinds for damaged files
         raise ValueError(f"{path} is not a readable HDF5 file: {error}") from None
+
+
+@contextmanager
+def _file(at: Place) -> Iterator[Any]:
+    if isinstance(at, Path):
+        with h5py.File(at, "r") as file:
+            yield file
+        return
+    with at.open("rb") as stored, h5py.File(stored, "r") as file:
+        yield file
 
 
 def _is_dataset(item: Any) -> bool:

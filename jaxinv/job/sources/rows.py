@@ -3,10 +3,13 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Shaped
+
+from jaxinv.job.place import Place, Stored, stored_stamp
 
 # Rows are fingerprinted this many bytes at a time.
 BLOCK = 1 << 24
@@ -32,6 +35,14 @@ class Rows(Protocol):
         ...
 
 
+@runtime_checkable
+class Rounded(Protocol):
+    """Rows whose dtype does not say how exactly they are known; `step` between values does."""
+
+    @property
+    def step(self) -> float | None: ...
+
+
 def fingerprint(rows: Rows) -> str:
     """SHA-256 over shape, dtype and every row: the same whatever the file's format."""
     digest = hashlib.sha256(f"{rows.count} {rows.width} {rows.dtype.str}".encode())
@@ -40,15 +51,15 @@ def fingerprint(rows: Rows) -> str:
     return digest.hexdigest()
 
 
-def stamps(path: Path) -> list[list[Any]]:
+def stamps(at: Place) -> list[list[Any]]:
     """Name, size and time of change of a file, or of every file of a folder."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = _stored_files(at) if isinstance(at, Stored) else _files(at)
     if len(files) > 1:
         digest = hashlib.sha256()
-        for file in files:
-            digest.update(repr((str(file.relative_to(path)), *_stamp(file))).encode())
+        for name, stamp in files:
+            digest.update(repr((name, *stamp)).encode())
         return [[len(files), digest.hexdigest()]]
-    return [[file.name, *_stamp(file)] for file in files]
+    return [[name, *stamp] for name, stamp in files]
 
 
 def check_shape(where: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, int]:
@@ -66,6 +77,27 @@ def _blocks(rows: Rows) -> Iterator[np.ndarray]:
     step = max(1, BLOCK // (rows.width * rows.dtype.itemsize))
     for start in range(0, rows.count, step):
         yield rows.read(start, min(start + step, rows.count))
+
+
+def _files(path: Path) -> list[tuple[str, tuple[int, int]]]:
+    if not path.is_dir():
+        return [(path.name, _stamp(path))]
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    if len(files) == 1:
+        return [(files[0].name, _stamp(files[0]))]
+    return [(str(file.relative_to(path)), _stamp(file)) for file in files]
+
+
+def _stored_files(at: Stored) -> list[tuple[str, tuple[Any, ...]]]:
+    facts = at.facts() or {}
+    if facts.get("type") != "directory":
+        found = {at.name: facts}
+    else:
+        fs, path = at.store
+        found = fs.find(path, detail=True)
+    told = [(name, stored_stamp(entry)) for name, entry in sorted(found.items())]
+    # A store that says nothing of a file's version: it is never taken for untouched.
+    return [(name, (size, mark or uuid4().hex)) for name, (size, mark) in told]
 
 
 def _stamp(file: Path) -> tuple[int, int]:

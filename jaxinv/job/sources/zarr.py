@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxinv.job.place import Place
 from jaxinv.job.sources.rows import Rows, check_shape
 
 try:
@@ -25,7 +26,7 @@ _CODECS = {
 
 @dataclass(frozen=True)
 class ZarrRows:
-    path: Path
+    path: Place
     dataset: str | None
     count: int
     width: int
@@ -44,11 +45,11 @@ class ZarrRows:
         return np.asarray(rows).reshape(stop - start, self.width)
 
 
-def open_zarr(path: Path, dataset: str | None) -> Rows:
+def open_zarr(path: Place, dataset: str | None) -> Rows:
     """The array at the path, or the one named inside a group."""
     where = f"{path}, array {dataset!r}" if dataset else str(path)
     folder = path / dataset if dataset else path
-    if not path.is_dir() or not folder.resolve().is_relative_to(path.resolve()):
+    if not path.is_dir() or not _inside(path, folder):
         raise ValueError(f"{where} is not a folder of a zarr array")
     _check_metadata(where, folder)
     try:
@@ -62,20 +63,28 @@ def open_zarr(path: Path, dataset: str | None) -> Rows:
     return ZarrRows(path, dataset, *check_shape(where, shape, dtype), dtype)
 
 
-def _open(path: Path, dataset: str | None) -> Any:
+def _open(path: Place, dataset: str | None) -> Any:
     return zarr.open_array(str(path), mode="r", path=dataset or "")
 
 
-def _check_metadata(where: str, folder: Path) -> None:
+def _inside(path: Place, folder: Place) -> bool:
+    if isinstance(path, Path) and isinstance(folder, Path):
+        return folder.resolve().is_relative_to(path.resolve())
+    return ".." not in str(folder).split("/")
+
+
+def _check_metadata(where: str, folder: Place) -> None:
     """Refuse codecs that are not known to be harmless, before zarr sees the file."""
     found = next((folder / name for name in _METADATA if (folder / name).is_file()), None)
     if found is None:
         raise ValueError(f"{where} has no {' or '.join(_METADATA)}; choose an array by --dataset")
     try:
         metadata = json.loads(found.read_text())
-        codecs = _codecs(metadata)
+        codecs, group = _codecs(metadata), metadata.get("node_type") == "group"
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{found} is not zarr metadata: {error}") from None
+    if group:
+        raise ValueError(f"{where} is a zarr group; choose one of its arrays by --dataset")
     refused = sorted(codecs - _CODECS)
     if refused:
         raise ValueError(f"{where} is encoded with {refused}; codecs read are {sorted(_CODECS)}")

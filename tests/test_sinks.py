@@ -1,0 +1,152 @@
+"""Results in every kind of file: the rows of the job or the call, whole or not at all."""
+
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import jaxinv
+from jaxinv.cli import app
+from jaxinv.job import Job, durable, executors, export, run, sinks
+from jaxinv.job.export import ARRAYS
+
+arrow = pytest.importorskip("pyarrow")
+from pyarrow import feather, parquet
+
+
+class Silent:
+    def begin(self, rows, done): ...
+
+    def advance(self, done, rows): ...
+
+    def end(self): ...
+
+
+@pytest.fixture(scope="module")
+def net():
+    return jaxinv.Generator.random((3, 9, 25), seed=0, activation="leaky_relu:0.3")
+
+
+@pytest.fixture(scope="module")
+def observed(net, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("observed")
+    x = np.array(net(np.random.default_rng(1).standard_normal((70, 3))))
+    x[11] = np.nan
+    np.save(folder / "x.npy", x)
+    jaxinv.save_generator(net, folder / "net.npz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def job(net, observed):
+    made = Job.create(observed / "job", net, observed / "x.npy", "exact", shard_rows=16)
+    run(made, partial(executors.threads, None), Silent(), chunk=8)
+    return made
+
+
+def read(path):
+    """Columns by name; statuses as words, as a table has them."""
+    if path.suffix == ".zarr":
+        group = pytest.importorskip("zarr").open_group(path, mode="r")
+        assert group.metadata.zarr_format == 3
+        columns = {name: group[name][:] for name in group}
+        words = group["status"].attrs["words"]
+        return columns | {"status": [words[str(s)] for s in columns["status"]]}
+    if path.suffix == ".npz":
+        columns = dict(np.load(path))
+        return columns | {"status": [jaxinv.Status(int(s)).name for s in columns["status"]]}
+    table = {".parquet": parquet.read_table}.get(path.suffix, feather.read_table)(path)
+    found = {name: table[name].to_numpy() for name in table.column_names}
+    return found | {"latent": np.stack(found["latent"]), "status": table["status"].to_pylist()}
+
+
+@pytest.mark.parametrize("ending", [".npz", ".parquet", ".arrow", ".feather", ".zarr"])
+def test_every_kind_of_file_holds_the_rows_of_the_job(job, tmp_path, ending, monkeypatch):
+    if ending == ".zarr":
+        pytest.importorskip("zarr")
+    # No whole number of shards of 16 rows.
+    monkeypatch.setattr(sys.modules[export.__module__], "GROUP", 20)
+    path = tmp_path / f"out{ending}"
+    for _ in range(2):  # the second time in place of the first
+        export(job, path)
+    found, rows = read(path), np.concatenate(list(job.shards))
+    for name in ARRAYS:
+        if name != "status":
+            np.testing.assert_array_equal(found[name], rows[name])
+    assert list(found["status"]) == [jaxinv.Status(s).name for s in rows["status"].tolist()]
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_table_s_columns_are_those_of_an_inversion(net, job, observed, tmp_path):
+    export(job, tmp_path / "out.arrow")
+    found = feather.read_table(tmp_path / "out.arrow")
+    whole = jaxinv.invert(net, np.load(observed / "x.npy"), "exact", chunk=8).to_arrow()
+    shared = [name for name in found.column_names if name in whole.column_names]
+    assert [name for name in found.column_names if name not in shared] == ["failed_layer"]
+    assert shared == whole.column_names[: len(shared)]
+    for name in ("status", "ok", "explained", "undetermined"):
+        assert found[name].to_pylist() == whole[name].to_pylist()
+    for name in shared:
+        assert found.schema.field(name).type == whole.schema.field(name).type
+
+
+def test_what_is_not_results_is_not_replaced(job, tmp_path):
+    pytest.importorskip("zarr")
+    other = tmp_path / "data.zarr"
+    other.mkdir()
+    (other / "precious").write_text("x")
+    (tmp_path / "folder.npz").mkdir()
+    for name, sentence in [
+        ("data.zarr", "something else than results"),
+        ("folder.npz", "is a folder"),
+        ("x.csv", "ends in '.csv'; expected one of"),
+        ("nowhere/x.npz", "there is no folder"),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            export(job, tmp_path / name)
+    assert (other / "precious").read_text() == "x"
+
+
+def test_a_zarr_group_that_is_not_finished_does_not_take_the_place(job, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    path = tmp_path / "out.zarr"
+    export(job, path)
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+    def full():
+        yield {"latent": np.zeros((20, 3))}
+        raise OSError(28, "No space left on device")
+
+    broken = sinks.Results(70, full, lambda: iter(()))
+    with pytest.raises(ValueError, match="No space left"):
+        sinks.write(broken, path, tmp_path)
+    assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+    assert zarr.open_group(path)["latent"].shape == (70, 3)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_folders_that_killed_writers_left_are_swept(tmp_path):
+    with durable.scratch(tmp_path) as left:
+        host = left.name.removeprefix(f"{durable.PREFIX}-").rsplit("-", 2)[0]
+        gone = tmp_path / f"{durable.PREFIX}-{host}-999999999-abc"
+        gone.mkdir()
+        (gone / "part").write_text("x")
+        durable.sweep(tmp_path)
+        assert left.exists() and not gone.exists()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("ending", [".npz", ".npy", ".parquet", ".feather", ".zarr"])
+def test_invert_writes_every_kind_of_file(observed, tmp_path, ending):
+    if ending == ".zarr":
+        pytest.importorskip("zarr")
+    out = tmp_path / f"codes{ending}"
+    asked = ["invert", observed / "net.npz", observed / "x.npy", "--method", "exact"]
+    asked += ["--chunk", "8", "--out", out]
+    assert CliRunner().invoke(app, [str(word) for word in asked]).exit_code == 1  # the row of NaN
+    latent = np.load(out) if ending == ".npy" else read(out)["latent"]
+    assert latent.shape == (70, 3) and np.isnan(latent[11]).all() and np.isfinite(latent[12]).all()
+    if ending in (".parquet", ".feather"):
+        assert "layer_1_status" in read(out)
