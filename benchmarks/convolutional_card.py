@@ -93,10 +93,10 @@ def card(name: str, kind: str, layers: list[Layer], rows: dict[str, str], f: dic
             f"smallest {f['ratio'][0]:.1e}, median {f['ratio'][1]:.1e}; "
             f"above {THRESHOLD:g} at {100 * f['fixed']:.1f} %"
         ),
-        "a sample to the nearest training digit": (
+        "distance of a sample to the nearest training digit": (
             f"{f['fidelity'][0]:.2f} (a test digit: {f['fidelity'][1]:.2f})"
         ),
-        f"a test digit to the nearest of {SAMPLES:,} samples": (
+        f"distance of a test digit to the nearest of {SAMPLES:,} samples": (
             f"{f['coverage'][0]:.2f} (of {SAMPLES:,} training digits: {f['coverage'][1]:.2f})"
         ),
         "mean ink of samples": f"{f['brightness'][0]:.3f} (test digits: {f['brightness'][1]:.3f})",
@@ -113,8 +113,9 @@ def card(name: str, kind: str, layers: list[Layer], rows: dict[str, str], f: dic
 |---|---|
 {table}
 
-Codes are draws of N(0, I). Where the Jacobian of the image by the code has full column rank, the
-image fixes its code locally. Distances are Euclidean, with ink in [0, 1], and means over 1,000.
+Codes are draws of N(0, I). Where the Jacobian of the image with respect to the code has full column
+rank, the image fixes its code locally. Distances are Euclidean, with ink in [0, 1], averaged over
+1,000 images.
 
 The weights were trained by this project and are under its licence, Apache-2.0. MNIST was put
 together by Y. LeCun, C. Cortes and C. Burges from digits collected by NIST.

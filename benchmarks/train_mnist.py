@@ -262,9 +262,10 @@ about 75-105); at q's mean {f["bce_at_mean"]:.1f}; with binarised pixels {f["bce
 | units never positive on {CODES:,} codes, by layer | {", ".join(map(str, f["dead_units"]))} |
 | codes fixed layer by layer, of {CODES:,} | {100 * f["identifiable"]:.1f} % |
 
-Here u is the last layer's pre-activation, which the shipped last activation reads. Codes are draws
-of N(0, I), fixed where in every layer the rows whose pre-activation the output determines (for ReLU
-the positive ones, else all) have full column rank. Pixels that no digit reaches are never positive.
+Here u is the last layer's pre-activation, the input of the shipped last activation, and q is the
+encoder's distribution of the code. Codes are draws of N(0, I). A code is fixed if in every layer
+the rows whose pre-activation the output determines (for ReLU the positive ones, else all) have full
+column rank. Pixels that no digit covers are never positive.
 
 The weights were trained by this project and are under its licence, Apache-2.0. MNIST was put
 together by Y. LeCun, C. Cortes and C. Burges from digits collected by NIST.

@@ -229,7 +229,7 @@ def hooked():
         (on_images(nn.Upsample(scale_factor=5000)), "an axis has 1 to"),
         (nn.Sequential(nn.Linear(2, 3), nn.Conv2d(3, 2, 1)), "needs an image"),
         (Residual(), "one chain.*FunctionGenerator"),
-        (Divided(), "divides by what flows"),
+        (Divided(), "divides by the layer's values"),
         (Dropped(), "training=self.training"),
         (
             nn.Sequential(nn.Unflatten(1, (2, 1, 1)), nn.ConvTranspose2d(3, 2, 4)),

@@ -45,7 +45,7 @@ app = typer.Typer(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("jaxinv-demo.png"),
-    rows: Annotated[int, typer.Option(min=1, help="Observations a generator.")] = 8,
+    rows: Annotated[int, typer.Option(min=1, help="Observations for each generator.")] = 8,
     noise: Annotated[float, typer.Option(min=0.0, help="Uniform noise, +- this much.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of the codes and of the noise.")] = 0,
     generator: Annotated[
@@ -63,7 +63,9 @@ def demo(
 
 @app.command()
 def invert(
-    generator: Annotated[str, typer.Argument(help="A file, or a shipped generator's name.")],
+    generator: Annotated[
+        str, typer.Argument(help="A file, a shipped generator or module.py:name.")
+    ],
     observations: ObservationsArgument,
     out: Annotated[
         str,
@@ -76,22 +78,28 @@ def invert(
     effort: Annotated[
         str | None, typer.Option(help="How long auto searches: fast, default or thorough.")
     ] = None,
-    noise: Annotated[float | None, typer.Option(min=0.0, help="Noise level per entry.")] = None,
+    noise: Annotated[
+        float | None, typer.Option(min=0.0, help="Standard deviation of the noise.")
+    ] = None,
     mask: MaskOption = None,
     start: Annotated[
-        str | None, typer.Option(help="Latents to begin at, (k,), (B, k) or (B, s, k).")
+        str | None,
+        typer.Option(help="File of latents to begin at: (k,), (B, k) or (B, s, k)."),
     ] = None,
     layers: LayersOption = None,
     prefix: PrefixOption = "",
     allow_code: AllowCodeOption = False,
     dataset: DatasetOption = None,
     pixels: Annotated[
-        str, typer.Option(help="Images to [0, 1] (unit), [-1, 1] (signed).")
+        str, typer.Option(help="Scale images to [0, 1] (unit) or [-1, 1] (signed).")
     ] = "unit",
     seed: Annotated[int, typer.Option(help="Seed of random starting points.")] = 0,
     precision: Annotated[
         str | None,
-        typer.Option(help="float32, uint8, ... or a step, where the file's dtype does not say it."),
+        typer.Option(
+            help="How observations were rounded, if not as the file's dtype: float32, uint8, ..., "
+            "or a step."
+        ),
     ] = None,
     prior_scale: PriorScaleOption = None,
     prior_mean: PriorMeanOption = None,
@@ -107,8 +115,8 @@ def invert(
     interval: IntervalOption = 30.0,
     no_cache: NoCacheOption = False,
 ) -> None:
-    """Find the latent code of every row of OBSERVATIONS; into a directory, as a job that can be
-    interrupted and resumed."""
+    """Find the latent code of every row of OBSERVATIONS; with a directory as --out, in a job that
+    can be interrupted and resumed."""
     source = source_of(generator, layers, prefix, allow_code)
     precise = spoken_precision(precision)
     question = Question(
@@ -144,34 +152,41 @@ def invert(
 
 @app.command()
 def compare(
-    generator: Annotated[str, typer.Argument(help="A file, or a shipped generator's name.")],
+    generator: Annotated[
+        str, typer.Argument(help="A file, a shipped generator or module.py:name.")
+    ],
     observations: ObservationsArgument,
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Which, separated by commas: auto:fast, auto:thorough, auto, lm, gd, exact, linf, "
-            "l1, relaxed; those that fit the generator if not given."
+            help="Methods, separated by commas: auto:fast, auto:thorough, auto, lm, gd, exact, "
+            "linf, l1, relaxed; if not given, those that fit the generator."
         ),
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="Rows to try them on, at random.")] = 32,
-    noise: Annotated[float | None, typer.Option(min=0.0, help="Noise level per entry.")] = None,
+    noise: Annotated[
+        float | None, typer.Option(min=0.0, help="Standard deviation of the noise.")
+    ] = None,
     mask: MaskOption = None,
     layers: LayersOption = None,
     prefix: PrefixOption = "",
     allow_code: AllowCodeOption = False,
     dataset: DatasetOption = None,
     pixels: Annotated[
-        str, typer.Option(help="Images to [0, 1] (unit), [-1, 1] (signed).")
+        str, typer.Option(help="Scale images to [0, 1] (unit) or [-1, 1] (signed).")
     ] = "unit",
     seed: Annotated[int, typer.Option(help="Seed of the sample and of starting points.")] = 0,
     precision: Annotated[
         str | None,
-        typer.Option(help="float32, uint8, ... or a step, where the file's dtype does not say it."),
+        typer.Option(
+            help="How observations were rounded, if not as the file's dtype: float32, uint8, ..., "
+            "or a step."
+        ),
     ] = None,
     prior_scale: PriorScaleOption = None,
     prior_mean: PriorMeanOption = None,
     prior_weight: PriorWeightOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print data, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     no_cache: NoCacheOption = False,
 ) -> None:
     """Try methods on a sample of OBSERVATIONS: seconds, residuals, statuses, and which to take."""
@@ -202,12 +217,15 @@ def compare(
 
 @app.command()
 def inspect(
-    generator: Annotated[str, typer.Argument(help="A file, or a shipped generator's name.")],
+    generator: Annotated[
+        str, typer.Argument(help="A file, a shipped generator or module.py:name.")
+    ],
     layers: LayersOption = None,
     prefix: PrefixOption = "",
     allow_code: AllowCodeOption = False,
     no_measurement: Annotated[
-        bool, typer.Option("--no-measurement", help="Do not time a row, which compiles first.")
+        bool,
+        typer.Option("--no-measurement", help="Do not time a row (which has to compile first)."),
     ] = False,
     no_cache: NoCacheOption = False,
 ) -> None:

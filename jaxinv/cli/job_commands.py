@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def resume(
     folder: FolderArgument,
     retry_failed: Annotated[
-        bool, typer.Option(help="Try the rows again that were not solved.")
+        bool, typer.Option(help="Try again the rows that were not solved.")
     ] = False,
     method: Annotated[str | None, typer.Option(help="Method of the new attempt.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the new attempt.")] = None,
@@ -83,12 +83,12 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The file; if not given, report.html in the directory, or compared.html in the "
-            "first of two."
+            help="File to write; if not given, report.html in the job's directory, or "
+            "compared.html in the first of two."
         ),
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option(help="Planted codes (B, k), .npy, for recovery errors.")
+        Path | None, typer.Option(help="True codes (B, k), .npy, to show recovery errors.")
     ] = None,
     allow_code: AllowCodeOption = False,
     no_cache: NoCacheOption = False,

@@ -16,12 +16,13 @@ def plain(stderr: bool = False) -> Console:
 LayersOption = Annotated[
     str | None,
     typer.Option(
-        help="Layers of a bare state dict, as in relu,relu,sigmoid; separated by spaces where one "
-        "has options, as in 'fc1 relu reshape:8x4x4 up1:transposed,stride=2,padding=1 sigmoid'."
+        help="Layers of a bare state dict, separated by commas, as in relu,relu,sigmoid; or by "
+        "spaces where an entry has options, as in 'fc1 relu reshape:8x4x4 "
+        "up1:transposed,stride=2,padding=1 sigmoid'."
     ),
 ]
 PrefixOption = Annotated[
-    str, typer.Option(help="Start of the names of the state dict's part to read, as in decoder.")
+    str, typer.Option(help="Read only what a state dict names with this beginning, as in decoder.")
 ]
 ObservationsArgument = Annotated[
     str,
@@ -42,7 +43,7 @@ MaskOption = Annotated[
 ]
 ChunkOption = Annotated[int | None, typer.Option(min=1, help="Rows computed together.")]
 MemoryOption = Annotated[
-    str | None, typer.Option(help="Memory for the rows computed together, such as 256M or 2G.")
+    str | None, typer.Option(help="Job: memory for the rows computed together, such as 256M or 2G.")
 ]
 DevicesOption = Annotated[
     int | None, typer.Option(min=1, help="Job: devices to use; all of this machine if not given.")
@@ -54,13 +55,13 @@ ClusterOption = Annotated[
     str | None, typer.Option(help="Job: Dask scheduler, tcp://host:8786 or a scheduler file.")
 ]
 IntervalOption = Annotated[
-    float, typer.Option(min=0.1, help="Job: seconds between lines where there is no terminal.")
+    float, typer.Option(min=0.1, help="Job: seconds between progress lines if not a terminal.")
 ]
 NoCacheOption = Annotated[
-    bool, typer.Option("--no-cache", help="Neither keep compiled programs nor use those kept.")
+    bool, typer.Option("--no-cache", help="Neither keep compiled programs nor use kept ones.")
 ]
 AllowCodeOption = Annotated[
-    bool, typer.Option("--allow-code", help="Run the Python file of a GENERATOR module.py:name.")
+    bool, typer.Option("--allow-code", help="Let GENERATOR be module.py:name, and run that file.")
 ]
 
 
@@ -92,11 +93,12 @@ class Question(NamedTuple):
 
 PriorScaleOption = Annotated[
     float | None,
-    typer.Option(help="Deviation of a Gaussian prior of the code's entries; needs --noise."),
+    typer.Option(help="Standard deviation of a Gaussian prior on the code; needs --noise."),
 ]
-PriorMeanOption = Annotated[float | None, typer.Option(help="Mean of that prior; 0 if not given.")]
+PriorMeanOption = Annotated[float | None, typer.Option(help="Mean of the prior; 0 if not given.")]
 PriorWeightOption = Annotated[
-    float | None, typer.Option(help="Weight of a prior beside the squared misfit, CSGM's lambda.")
+    float | None,
+    typer.Option(help="Weight of the prior against the squared misfit: CSGM's lambda."),
 ]
 
 

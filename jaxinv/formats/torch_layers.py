@@ -82,7 +82,7 @@ def _pad(
     chain: Chain, what: str, amounts: Any, mode: str = "constant", value: float | None = None
 ) -> None:
     if value:
-        raise ValueError(f"{what} pads with {value}; zeros can be represented; {WAY_OUT}")
+        raise ValueError(f"{what} pads with {value}; only zeros can be represented; {WAY_OUT}")
     axes = len(images.spaces(chain, what))
     flat = [int(n) for n in _each(amounts, 2 * axes)] if isinstance(amounts, int) else amounts
     # Last axis first, one amount before and one after.
@@ -144,8 +144,8 @@ def _with(name: str, **settings: Any) -> Add:
         for key, value in settings.items():
             if getattr(layer, key) != value:
                 raise ValueError(
-                    f"{what} has {key}={getattr(layer, key)!r}; {key}={value!r} can be "
-                    f"represented; {WAY_OUT}"
+                    f"{what} has {key}={getattr(layer, key)!r}; only {key}={value!r} can "
+                    f"be represented; {WAY_OUT}"
                 )
         chain.activation(what, name)
 
@@ -165,7 +165,9 @@ def arithmetic(chain: Chain, node: fx.Node, constants: Mapping[fx.Node, np.ndarr
     """x + c, x - c, c - x, x * c and x / c."""
     kind, what = ARITHMETIC[node.target], node.name
     if len(node.args) != 2 or node.kwargs.get("alpha", 1) != 1:
-        raise ValueError(f"{what} is not arithmetic of what flows and a constant; {WAY_OUT}")
+        raise ValueError(
+            f"{what} is not arithmetic of the layer's values and a constant; {WAY_OUT}"
+        )
     values: list[Any] = [constants.get(a) if isinstance(a, fx.Node) else a for a in node.args]
     left = values[0] is not None
     constant = np.asarray(values[0] if left else values[1], np.float64)
@@ -175,7 +177,7 @@ def arithmetic(chain: Chain, node: fx.Node, constants: Mapping[fx.Node, np.ndarr
     one, zero = np.ones(1), np.zeros(1)
     if kind == "div":
         if left or not given.all():
-            raise ValueError(f"{what} divides by what flows, or by zero; {WAY_OUT}")
+            raise ValueError(f"{what} divides by the layer's values, or by zero; {WAY_OUT}")
         chain.scale(what, 1.0 / given, zero)
     elif kind == "mul":
         chain.scale(what, given, zero)

@@ -51,13 +51,13 @@ _SENTENCES = {
         "its recomputed check."
     ),
     Status.UNDERDETERMINED: (
-        "The rows that are active do not determine the latent: the one given is one of many, "
-        "and `undetermined` counts the free directions."
+        "The units that are active do not determine the latent: the one given is one of many, and "
+        "`undetermined` counts the free directions."
     ),
     Status.INEXACT: (
-        "A latent was found, but nothing confirms it: the generator does not reproduce the "
-        "observation from it to the stated tolerance or noise, or its error may be large all the "
-        "same; for noisy observations use 'auto', and state the noise level."
+        "A latent was found, but nothing confirms it: its image does not match the observation to "
+        "the stated tolerance or noise, or it does but the latent's error may still be large; for "
+        "noisy observations use 'auto', and state the noise level."
     ),
     Status.TOLERANCE_EXHAUSTED: (
         "No tolerance up to the largest observation made the layer's linear program feasible; "
@@ -72,8 +72,8 @@ _SENTENCES = {
         "No solver returned an answer that passes the recomputed check; try another `solver=`."
     ),
     Status.CLOSEST: (
-        "The nearest that the generator comes to the observation, as independent runs agree; the "
-        "misfit is shown to be neither rounding nor noise."
+        "Independent runs agree that this is the nearest that the generator comes to the "
+        "observation; the misfit is shown to be neither rounding nor noise."
     ),
 }
 
