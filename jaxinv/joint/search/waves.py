@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxinv.joint.descent.lanes import Engine
 from jaxinv.joint.descent.levenberg_marquardt import Runs, Starts
@@ -100,19 +100,9 @@ class WaveMaker:
             return learnt(search, starts, self.engine, start)
         owner, began, runs = self.engine.track.race(rows, points, softness)
         runs = self._closed(search, owner, runs)
-        with np.errstate(divide="ignore", invalid="ignore"):  # an observation of nothing
-            relative = runs.loss / search.facts.size[owner] ** 2
-        rounded = runs.loss <= search.facts.rounded[owner]
-        near = (relative <= ROUGH**2) & ~runs.converged
-        # Behind a squashing output a run may crawl on for long, and look as if it had ended.
-        polished = POLISHED if self._before is None else ROUGH
-        near |= (relative <= polished**2) & ~rounded
-        near &= runs.loss <= LOWER_THAN * search.minima.loss[owner]
-        if near.any():
-            hard = np.zeros(near.sum())
-            carried = self._carried_on(Starts(owner[near], runs.latent[near], hard))
-            for whole, part in zip(runs, carried, strict=True):
-                whole[near] = part
+        if self._before is not None:
+            self._led_on(search, owner, runs)
+        self._carried_on(search, owner, runs)
         search = kept(search, Starts(owner, runs.latent, began), runs, start)
         return with_dropped(search, rows, points.shape[1] - len(owner) // len(rows), start)
 
@@ -130,9 +120,44 @@ class WaveMaker:
             whole[some] = part
         return closed
 
-    def _carried_on(self, starts: Starts) -> Runs:
-        """Runs in double precision, by way of the pre-activation where it is hidden."""
-        if self._before is not None:
-            latent = self._before.descended(starts).latent
-            starts = starts._replace(latent=np.where(np.isfinite(latent), latent, starts.latent))
-        return self.engine.run(starts)
+    def _led_on(self, search: Search, owner: Int[np.ndarray, " T"], runs: Runs) -> None:
+        """Lead what almost fits on by way of the pre-activation, in single precision.
+
+        Behind a squashing output a run may crawl on for long, and look as if it had ended.
+        """
+        some = np.flatnonzero(
+            self._fits(search, owner, runs, ROUGH) & self._low(search, owner, runs)
+        )
+        if not some.size:
+            return
+        assert self._before is not None
+        row = owner[some]
+        points = led_points(self._before, row, runs.latent[some, None], slice(0, 1))
+        _, _, led = self.engine.track.race(row, points, np.zeros(1))
+        led = self.engine.chorded(row, led)
+        lower = led.loss < runs.loss[some]
+        for whole, part in zip(runs, led, strict=True):
+            whole[some[lower]] = part[lower]
+
+    def _carried_on(self, search: Search, owner: Int[np.ndarray, " T"], runs: Runs) -> None:
+        """Carry what fits, or almost fits and has not ended, on to its end in double precision."""
+        near = self._fits(search, owner, runs, ROUGH) & ~runs.converged
+        near |= self._fits(search, owner, runs, POLISHED)
+        some = np.flatnonzero(near & self._low(search, owner, runs))
+        if some.size:
+            starts = Starts(owner[some], runs.latent[some], np.zeros(some.size))
+            for whole, part in zip(runs, self.engine.run(starts), strict=True):
+                whole[some] = part
+
+    def _fits(
+        self, search: Search, owner: Int[np.ndarray, " T"], runs: Runs, relative: float
+    ) -> Bool[np.ndarray, " T"]:
+        """Which runs leave at most this relative residual, and more than rounding."""
+        size = search.facts.size[owner]
+        return (runs.loss <= (relative * size) ** 2) & (runs.loss > search.facts.rounded[owner])
+
+    def _low(
+        self, search: Search, owner: Int[np.ndarray, " T"], runs: Runs
+    ) -> Bool[np.ndarray, " T"]:
+        """Which runs are not clearly above the lowest minimum of their row."""
+        return runs.loss <= LOWER_THAN * search.minima.loss[owner]
