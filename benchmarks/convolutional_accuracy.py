@@ -95,6 +95,7 @@ def noise(generator: jaxinv.Generator, rows: int) -> dict[str, Any]:
         inside = (interval.low <= truth) & (truth <= interval.high)
         misfit = np.asarray(found.residual) / (sd[:, 0] * np.sqrt(x.shape[1]))
         assert found.search is not None
+        some = interval.reliable
         result[f"sd {level:g}"] = {
             "rms over bound": float(np.sqrt(over.mean())),
             "median over bound": float(np.sqrt(np.median(over))),
@@ -102,7 +103,7 @@ def noise(generator: jaxinv.Generator, rows: int) -> dict[str, Any]:
             "those, by status": statuses(np.asarray(found.status)[lost]),
             "rms over bound of the others": float(np.sqrt(over[~lost].mean())),
             "95% intervals cover": float(inside.mean()),
-            "of reliable rows": float(inside[interval.reliable].mean()),
+            "of reliable rows": float(inside[some].mean()) if some.any() else None,
             "reliable": float(interval.reliable.mean()),
             "largest residual over noise": float(misfit.max()),
             "statuses": statuses(found.status),
