@@ -145,6 +145,24 @@ def test_hdf5_that_reaches_out_of_its_file_is_refused(tmp_path):
         open_rows(tmp_path / "outside.h5")
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_chunk_that_zarr_lacks_is_told(tmp_path, version):
+    array = pytest.importorskip("zarr").create_array(
+        tmp_path / "x.zarr", data=values, chunks=(5, 12), zarr_format=version
+    )
+    name = "1.0" if version == 2 else "c/1/0"
+    (tmp_path / "x.zarr" / name).unlink()
+    with pytest.warns(UserWarning, match="no file for 1 of its 5 chunks; they are read as 0"):
+        rows = open_rows(tmp_path / "x.zarr")
+    assert not rows.read(5, 10).any()
+    # One that says of itself that nothing is there needs no word.
+    array = pytest.importorskip("zarr").create_array(
+        tmp_path / "nan.zarr", shape=(23, 12), dtype="f8", chunks=(5, 12), fill_value=np.nan
+    )
+    array[5:] = values[5:]
+    assert np.isnan(open_rows(tmp_path / "nan.zarr").read(0, 5)).all()
+
+
 def test_zarr_that_would_unpickle_is_refused(tmp_path):
     pytest.importorskip("zarr")
     folder = tmp_path / "x.zarr"

@@ -1,7 +1,9 @@
 """Results in every kind of file: the rows of the job or the call, whole or not at all."""
 
+import shutil
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,6 +127,21 @@ def test_a_zarr_group_that_is_not_finished_does_not_take_the_place(job, tmp_path
     assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
     assert zarr.open_group(path)["latent"].shape == (70, 3)
     assert [p.name for p in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_a_chunk_that_is_lost_is_no_result(job, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    path = tmp_path / "out.zarr"
+    export(job, path)
+    group = zarr.open_group(path, mode="r")
+    for name in ARRAYS:
+        assert group[name].nchunks_initialized == group[name].nchunks
+        for chunk in (path / name / "c").iterdir():
+            (shutil.rmtree if chunk.is_dir() else Path.unlink)(chunk)
+    assert all(np.isnan(group[name][:]).all() for name in ("latent", "residual", "allowed_error"))
+    known = {int(status) for status in jaxinv.Status}
+    assert not known & set(group["status"][:].tolist())
+    assert (group["undetermined"][:] < 0).all()
 
 
 def test_folders_that_killed_writers_left_are_swept(tmp_path):

@@ -1,6 +1,7 @@
 """Rows of one zarr array."""
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,11 @@ class ZarrRows:
 
 
 def open_zarr(path: Place, dataset: str | None) -> Rows:
-    """The array at the path, or the one named inside a group."""
+    """The array at the path, or the one named inside a group.
+
+    A chunk that has no file is all fill value, or lost. Nothing says which, so that it is told in a
+    warning, unless the fill value is NaN, which is no observation.
+    """
     where = f"{path}, array {dataset!r}" if dataset else str(path)
     folder = path / dataset if dataset else path
     if not path.is_dir() or not _inside(path, folder):
@@ -55,12 +60,21 @@ def open_zarr(path: Place, dataset: str | None) -> Rows:
     try:
         array = _open(path, dataset)
         shape, dtype, chunks = array.shape, np.dtype(array.dtype), array.chunks
+        fill, lacking = array.fill_value, array.nchunks - array.nchunks_initialized
     except Exception as error:  # zarr raises many kinds for damaged metadata
         raise ValueError(f"{where} is not a readable zarr array: {error}") from None
     chunk = int(np.prod(chunks, dtype=object)) * dtype.itemsize
     if chunk > LARGEST_CHUNK:
         raise ValueError(f"{where} has chunks of {chunk} bytes; rechunk it to less")
-    return ZarrRows(path, dataset, *check_shape(where, shape, dtype), dtype)
+    size = check_shape(where, shape, dtype)
+    if lacking > 0 and fill == fill:
+        warnings.warn(
+            f"{where} has no file for {lacking} of its {array.nchunks} chunks; they are read as "
+            f"{fill}, its fill value. Where that is not what was written, they are lost: write the "
+            "array again",
+            stacklevel=2,
+        )
+    return ZarrRows(path, dataset, *size, dtype)
 
 
 def _open(path: Place, dataset: str | None) -> Any:
