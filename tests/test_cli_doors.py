@@ -102,6 +102,17 @@ def test_the_shards_and_retries_of_any_job_are_never_a_place_for_results(work):
         assert out.read_text() == "precious"
 
 
+@pytest.mark.parametrize("name", ["codes.csv", "codes.h5", "codes.NPZ"])
+def test_a_job_s_directory_is_not_named_as_a_file_by_mistake(work, name):
+    asked = ["invert", "net.npz", "x.npz", "--method", "lm", "--out"]
+    refused([*asked, name], f"--out {name}: results in one file end in .*write {name}/")
+    assert not (work / name).exists()
+    if name == "codes.csv":
+        for out in (f"{name}/", name):  # asked for, and then there
+            assert CliRunner().invoke(app, [*asked, out]).exit_code == 0
+        assert Job.open(work / name).shards.rows == 3
+
+
 def test_memory_sets_how_many_rows_are_computed_together_for_a_file_too(work, monkeypatch):
     net = jaxinv.load_generator("net.npz")
     assert default_chunk(net, "lm", 1) == 1 < default_chunk(net, "lm")

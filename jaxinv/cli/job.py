@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -22,10 +23,16 @@ from jaxinv.job.compiled import keep_programs
 from jaxinv.job.job import Job
 from jaxinv.job.retry import open_retry, results, retries
 from jaxinv.job.run import Executors, run
+from jaxinv.job.sinks import ENDINGS
 from jaxinv.job.summary import status_counts
 from jaxinv.outcome.status import Status, unconfirmed
 
 INTERRUPTED = 75
+# Endings of files that results are not written to, or not in capitals.
+NAMES_OF_FILES = {
+    *(*ENDINGS, ".csv", ".tsv", ".txt", ".json", ".h5", ".hdf5", ".mat", ".pkl", ".pt", ".html"),
+    *(".png", ".zip", ".gz", ".tar"),
+}
 
 
 class Machines(NamedTuple):
@@ -52,6 +59,7 @@ def begin(
     machines: Machines,
 ) -> int:
     """Begin a job, or take up the same one; returns the exit code."""
+    _refuse_name_of_file(folder)
     _check(machines)
     keep_programs(machines.cache)
     job = Job.create(
@@ -142,6 +150,16 @@ def _run(job: Job, attempt: Job, machines: Machines) -> int:
     for status, count in counts.items():
         console.print(f"{count:>9} {status.name}: {status.sentence}")
     return _exit_code(counts)
+
+
+def _refuse_name_of_file(folder: str) -> None:
+    """Refuse what was surely meant to be one file, before a directory of that name is made."""
+    ending = Path(folder).suffix.lower()
+    if ending in NAMES_OF_FILES and not folder.endswith("/") and not Path(folder).is_dir():
+        raise ValueError(
+            f"--out {folder}: results in one file end in one of {sorted(ENDINGS)}; for a job in a "
+            f"directory of this name write {folder}/"
+        )
 
 
 def _check(machines: Machines) -> None:
