@@ -1,6 +1,7 @@
 """Results in every kind of file: the rows of the job or the call, whole or not at all."""
 
 import shutil
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -153,6 +154,25 @@ def test_folders_that_killed_writers_left_are_swept(tmp_path):
         durable.sweep(tmp_path)
         assert left.exists() and not gone.exists()
     assert not left.exists()
+
+
+def test_a_folder_that_a_killed_writer_had_moved_away_is_put_back(tmp_path):
+    """The writer's process ends between its two renames."""
+    ends = """
+import os, sys
+from pathlib import Path
+from jaxinv.job import durable
+renamed = Path.rename
+Path.rename = lambda one, other: os._exit(9) if one.name == "new" else renamed(one, other)
+durable.replace_folder(Path(sys.argv[1]), lambda folder: (folder / "part").write_text("new"))
+"""
+    path = tmp_path / "out.zarr"
+    path.mkdir()
+    (path / "part").write_text("old")
+    assert subprocess.run([sys.executable, "-c", ends, path]).returncode == 9
+    assert not path.exists()
+    durable.sweep(tmp_path)
+    assert (path / "part").read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("ending", [".npz", ".npy", ".parquet", ".feather", ".zarr"])
