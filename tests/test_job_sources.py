@@ -145,14 +145,28 @@ def test_hdf5_that_reaches_out_of_its_file_is_refused(tmp_path):
         open_rows(tmp_path / "outside.h5")
 
 
-@pytest.mark.parametrize("version", [2, 3])
-def test_a_chunk_that_zarr_lacks_is_told(tmp_path, version):
-    array = pytest.importorskip("zarr").create_array(
-        tmp_path / "x.zarr", data=values, chunks=(5, 12), zarr_format=version
+@pytest.mark.parametrize(
+    ("version", "separator", "shards", "name"),
+    [
+        (2, ".", None, "1.0"),
+        (2, "/", None, "1/0"),
+        (3, "/", None, "c/1/0"),
+        (3, ".", None, "c.1.0"),
+        (3, "/", (5, 12), "c/1/0"),
+    ],
+)
+def test_a_chunk_that_zarr_lacks_is_told(tmp_path, version, separator, shards, name):
+    pytest.importorskip("zarr").create_array(
+        tmp_path / "x.zarr",
+        data=values,
+        chunks=(5, 4 if shards else 12),
+        shards=shards,
+        zarr_format=version,
+        chunk_key_encoding={"name": "v2" if version == 2 else "default", "separator": separator},
     )
-    name = "1.0" if version == 2 else "c/1/0"
+    open_rows(tmp_path / "x.zarr")  # whole: no warning
     (tmp_path / "x.zarr" / name).unlink()
-    with pytest.warns(UserWarning, match="no file for 1 of its 5 chunks; they are read as 0"):
+    with pytest.warns(UserWarning, match="lacks 1 of 5 files of chunks; they are read as 0"):
         rows = open_rows(tmp_path / "x.zarr")
     assert not rows.read(5, 10).any()
     # One that says of itself that nothing is there needs no word.
