@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         RelaxedLP,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "Activation": "model.activation",

@@ -30,10 +30,10 @@ def test_every_shipped_generator_is_tried_by_methods_that_take_it(name):
     assert len(real) == (generator.layers[-1].activation.kind == "sigmoid")
 
 
-def test_panels_of_fewer_lines_stand_beside_taller_ones(tmp_path):
+def test_a_line_of_panels_is_as_high_as_its_tallest(tmp_path):
     images = np.zeros((8, 784))
     short = Panel("short", {"a": images, "b": images})
     tall = Panel("tall", dict.fromkeys("abcd", images))
-    draw([[short], [tall, tall]], tmp_path / "picture.png")
+    draw([short, tall, short], tmp_path / "picture.png")
     with Image.open(tmp_path / "picture.png") as picture:
-        assert picture.size == (2 * (52 + 8 * 56), 2 * (16 + 4 * 56))
+        assert picture.size == (2 * (52 + 8 * 56), (16 + 4 * 56) + (16 + 2 * 56))

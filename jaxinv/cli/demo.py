@@ -61,14 +61,13 @@ def run(
         if name not in shipped:
             raise ValueError(f"{name} is not a shipped generator: {', '.join(shipped)}")
     console.print(f"{rows} images a generator and input; noise uniform in +-{noise:g}")
-    panels: list[list[Panel]] = []
+    panels: list[Panel] = []
     for name in names or SHOWN:
         generator = load_generator(name)
         table = Table(title=name, title_justify="left", title_style="bold", pad_edge=False)
         for heading, width in COLUMNS.items():
             left = heading in ("input", "method")
             table.add_column(heading, justify="left" if left else "right", width=width)
-        panels.append([])
         # On a terminal the table grows line by line; elsewhere it is printed when it is whole.
         with Live(table, console=console, auto_refresh=False, transient=True) as shown:
             for trial in trials(generator, rows, noise, seed):
@@ -81,7 +80,7 @@ def run(
                     images[method] = np.asarray(generator(np.nan_to_num(np.asarray(found.latent))))
                 if trial.noisy is not trial.clean:
                     ink = {kind: as_ink(generator, values) for kind, values in images.items()}
-                    panels[-1].append(Panel(f"{name}: {trial.name}", ink))
+                    panels.append(Panel(f"{name}: {trial.name}", ink))
                     draw(panels, out)
         table.caption = None
         console.print(table)

@@ -1,4 +1,4 @@
-"""A grid of digits: a panel of images for each generator and input, one line a kind of image."""
+"""Panels of digits, one for each generator and input, with a line of images for each kind."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SIDE, SHOWN, SCALE = 28, 8, 2
+PER_LINE = 2
 MARGIN, TITLE = 52, 16  # pixels for the names of the lines, and for a panel's name
 
 
@@ -17,18 +18,20 @@ class Panel(NamedTuple):
     images: dict[str, np.ndarray]
 
 
-def draw(panels: list[list[Panel]], out: Path) -> None:
-    """Write the panels, rows of them, as a greyscale picture; values outside [0, 1] are clipped."""
+def draw(panels: list[Panel], out: Path) -> None:
+    """Write the panels, PER_LINE beside each other, as a greyscale picture.
+
+    Values outside [0, 1] are clipped.
+    """
     size = SIDE * SCALE
-    width, height = (
-        MARGIN + SHOWN * size,
-        TITLE + size * max(len(panel.images) for line in panels for panel in line),
-    )
-    picture = Image.new("L", (width * max(map(len, panels)), height * len(panels)), 255)
+    lines = [panels[first : first + PER_LINE] for first in range(0, len(panels), PER_LINE)]
+    heights = [TITLE + size * max(len(panel.images) for panel in line) for line in lines]
+    width = MARGIN + SHOWN * size
+    picture = Image.new("L", (width * len(lines[0]), sum(heights)), 255)
     pen = ImageDraw.Draw(picture)
-    for row, line in enumerate(panels):
+    for row, line in enumerate(lines):
         for column, panel in enumerate(line):
-            left, top = column * width, row * height
+            left, top = column * width, sum(heights[:row])
             pen.text((left + MARGIN, top + 2), panel.title, fill=0)
             for kind, (name, images) in enumerate(panel.images.items()):
                 y = top + TITLE + kind * size
