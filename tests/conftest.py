@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -25,3 +26,38 @@ def _compiled_code_ends_with_its_module():
     yield
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(scope="module")
+def keys():
+    """What opens the S3 server, and must be written nowhere."""
+    return {"AWS_ACCESS_KEY_ID": "visiblekey", "AWS_SECRET_ACCESS_KEY": "visiblesecret"}
+
+
+@pytest.fixture(scope="module")
+def s3(keys):
+    """A bucket of a server of S3 on this machine."""
+    if not all(importlib.util.find_spec(name) for name in ("moto", "s3fs", "flask")):
+        pytest.skip("needs s3fs and moto[server]")
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in keys.items():
+            patch.setenv(name, value)
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3").mkdir("bucket")
+        yield "s3://bucket"
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "s3"])
+def base(request, tmp_path):
+    """A place of its own in each store."""
+    if request.param == "memory":
+        return f"memory://{tmp_path.name}"
+    return f"{request.getfixturevalue('s3')}/{tmp_path.name}"

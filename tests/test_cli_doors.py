@@ -1,16 +1,21 @@
 """What the command line refuses before it writes: inputs stay whole, and no folder is left."""
 
 import os
+from importlib import import_module
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import jaxinv
+from jaxinv.call.invert import default_chunk
 from jaxinv.cli import app
 from jaxinv.job.export import export
 from jaxinv.job.job import Job
 from jaxinv.job.report import write
+
+# The module; jaxinv.cli.invert is the command.
+cli_invert = import_module("jaxinv.cli.invert")
 
 
 def refused(arguments, sentence, kind=ValueError):
@@ -73,18 +78,56 @@ def test_a_job_s_results_do_not_replace_what_it_reads_or_keeps(work):
     job = Job.open(work / "job")
     files = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
     os.link("x.npy", "hard.npy")
-    for out in ("x.npy", "hard.npy", "mask.npz"):
+    for out in ("x.npy", "hard.npy", "mask.npz", "net.npz"):
         with pytest.raises(ValueError, match="which would be replaced"):
             export(job, work / out)
     with pytest.raises(ValueError, match="lies among the job's results"):
         export(job, work / "job/shards/00000000.npy")
     np.save("truth.npy", np.load("start.npz")["arr_0"])
-    for out in ("x.npy", "job/manifest.json", "job/generator.safetensors", "truth.npy"):
-        with pytest.raises(ValueError, match="which would be replaced"):
+    for out in ("x.npy", "job/manifest.json", "job/generator.safetensors", "net.npz"):
+        with pytest.raises(ValueError, match="a report is a file of HTML"):
             write(job, work / out, work / "truth.npy")
     assert all(path.read_bytes() == data for path, data in files.items())
     export(job, work / "codes.npy")
     export(job, work / "codes.npy")
+
+
+def test_the_shards_and_retries_of_any_job_are_never_a_place_for_results(work):
+    folder = work / "other"
+    (folder / "shards").mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    for out in (folder / "shards/00000000.npy", folder / "rows.npy"):
+        out.write_text("precious")
+        refused([*ASKED, "--out", out], "lies among the job's results")
+        assert out.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["codes.csv", "codes.h5", "codes.NPZ"])
+def test_a_job_s_directory_is_not_named_as_a_file_by_mistake(work, name):
+    asked = ["invert", "net.npz", "x.npz", "--method", "lm", "--out"]
+    refused([*asked, name], f"--out {name}: results in one file end in .*write {name}/")
+    assert not (work / name).exists()
+    if name == "codes.csv":
+        for out in (f"{name}/", name):  # asked for, and then there
+            assert CliRunner().invoke(app, [*asked, out]).exit_code == 0
+        assert Job.open(work / name).shards.rows == 3
+
+
+def test_memory_sets_how_many_rows_are_computed_together_for_a_file_too(work, monkeypatch):
+    net = jaxinv.load_generator("net.npz")
+    assert default_chunk(net, "lm", 1) == 1 < default_chunk(net, "lm")
+    stream, chunks = cli_invert.invert_stream, []
+
+    def watched(*arguments, chunk, **options):
+        chunks.append(chunk)
+        return stream(*arguments, chunk=chunk, **options)
+
+    monkeypatch.setattr(cli_invert, "invert_stream", watched)
+    asked = [*ASKED, "--method", "lm", "--out", "codes.npz"]
+    for room in ("1", "1G"):
+        assert CliRunner().invoke(app, [*asked, "--memory", room]).exit_code == 0
+    assert chunks == [1, 3]
+    refused([*asked, "--memory", "lots"], "--memory 'lots' is not a size")
 
 
 @pytest.mark.parametrize("name", ["empty.npy", "empty.npz", "empty.h5"])

@@ -104,7 +104,7 @@ def test_jobs_on_other_observations_are_refused(two, tmp_path):
         write_comparison(a, other, tmp_path / "c.html")
     with pytest.raises(ValueError, match="are the same job"):
         write_comparison(a, a, tmp_path / "c.html")
-    with pytest.raises(ValueError, match="which would be replaced"):
+    with pytest.raises(ValueError, match="a report is a file of HTML"):
         write_comparison(a, b, b.folder / "manifest.json")
     done = CliRunner().invoke(app, ["report", str(a.folder), str(b.folder), "--truth", "z.npy"])
     assert "--truth belongs to the report of one job" in str(done.exception)

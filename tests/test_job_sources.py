@@ -145,6 +145,38 @@ def test_hdf5_that_reaches_out_of_its_file_is_refused(tmp_path):
         open_rows(tmp_path / "outside.h5")
 
 
+@pytest.mark.parametrize(
+    ("version", "separator", "shards", "name"),
+    [
+        (2, ".", None, "1.0"),
+        (2, "/", None, "1/0"),
+        (3, "/", None, "c/1/0"),
+        (3, ".", None, "c.1.0"),
+        (3, "/", (5, 12), "c/1/0"),
+    ],
+)
+def test_a_chunk_that_zarr_lacks_is_told(tmp_path, version, separator, shards, name):
+    pytest.importorskip("zarr").create_array(
+        tmp_path / "x.zarr",
+        data=values,
+        chunks=(5, 4 if shards else 12),
+        shards=shards,
+        zarr_format=version,
+        chunk_key_encoding={"name": "v2" if version == 2 else "default", "separator": separator},
+    )
+    open_rows(tmp_path / "x.zarr")  # whole: no warning
+    (tmp_path / "x.zarr" / name).unlink()
+    with pytest.warns(UserWarning, match="lacks 1 of 5 files of chunks; they are read as 0"):
+        rows = open_rows(tmp_path / "x.zarr")
+    assert not rows.read(5, 10).any()
+    # One that says of itself that nothing is there needs no word.
+    array = pytest.importorskip("zarr").create_array(
+        tmp_path / "nan.zarr", shape=(23, 12), dtype="f8", chunks=(5, 12), fill_value=np.nan
+    )
+    array[5:] = values[5:]
+    assert np.isnan(open_rows(tmp_path / "nan.zarr").read(0, 5)).all()
+
+
 def test_zarr_that_would_unpickle_is_refused(tmp_path):
     pytest.importorskip("zarr")
     folder = tmp_path / "x.zarr"

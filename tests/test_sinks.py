@@ -1,7 +1,10 @@
 """Results in every kind of file: the rows of the job or the call, whole or not at all."""
 
+import shutil
+import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +130,21 @@ def test_a_zarr_group_that_is_not_finished_does_not_take_the_place(job, tmp_path
     assert [p.name for p in tmp_path.iterdir()] == ["out.zarr"]
 
 
+def test_a_chunk_that_is_lost_is_no_result(job, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    path = tmp_path / "out.zarr"
+    export(job, path)
+    group = zarr.open_group(path, mode="r")
+    for name in ARRAYS:
+        assert group[name].nchunks_initialized == group[name].nchunks
+        for chunk in (path / name / "c").iterdir():
+            (shutil.rmtree if chunk.is_dir() else Path.unlink)(chunk)
+    assert all(np.isnan(group[name][:]).all() for name in ("latent", "residual", "allowed_error"))
+    known = {int(status) for status in jaxinv.Status}
+    assert not known & set(group["status"][:].tolist())
+    assert (group["undetermined"][:] < 0).all()
+
+
 def test_folders_that_killed_writers_left_are_swept(tmp_path):
     with durable.scratch(tmp_path) as left:
         host = left.name.removeprefix(f"{durable.PREFIX}-").rsplit("-", 2)[0]
@@ -136,6 +154,25 @@ def test_folders_that_killed_writers_left_are_swept(tmp_path):
         durable.sweep(tmp_path)
         assert left.exists() and not gone.exists()
     assert not left.exists()
+
+
+def test_a_folder_that_a_killed_writer_had_moved_away_is_put_back(tmp_path):
+    """The writer's process ends between its two renames."""
+    ends = """
+import os, sys
+from pathlib import Path
+from jaxinv.job import durable
+renamed = Path.rename
+Path.rename = lambda one, other: os._exit(9) if one.name == "new" else renamed(one, other)
+durable.replace_folder(Path(sys.argv[1]), lambda folder: (folder / "part").write_text("new"))
+"""
+    path = tmp_path / "out.zarr"
+    path.mkdir()
+    (path / "part").write_text("old")
+    assert subprocess.run([sys.executable, "-c", ends, path]).returncode == 9
+    assert not path.exists()
+    durable.sweep(tmp_path)
+    assert (path / "part").read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("ending", [".npz", ".npy", ".parquet", ".feather", ".zarr"])

@@ -27,6 +27,7 @@ from jaxinv.cli.options import (
     PriorWeightOption,
     Question,
     WorkersOption,
+    byte_count,
     plain,
     source_of,
     spoken_precision,
@@ -142,7 +143,8 @@ def invert(
         if workers or cluster or devices or shard_rows:
             raise ValueError("--workers, --cluster, --devices and --shard-rows need a directory")
         keep_programs(not no_cache)
-        failed = run(source, observations, out, question, chunk, plain(stderr=True))
+        room, console = byte_count(memory), plain(stderr=True)
+        failed = run(source, observations, out, question, chunk, room, console)
         raise typer.Exit(SOME_FAILED if failed else 0)
     from jaxinv.cli.job import Machines, begin
 

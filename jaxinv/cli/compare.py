@@ -16,6 +16,7 @@ from jaxinv.cli.source import loaded
 from jaxinv.cli.trials import Trial, fitting, options_of, settings_of, tried
 from jaxinv.job.sources import open_mask, open_rows, precision_of
 from jaxinv.job.sources.rows import Rows
+from jaxinv.outcome.words import rows as told_rows
 from jaxinv.outcome.words import seconds
 from jaxinv.settings import Auto
 
@@ -144,7 +145,8 @@ def _advise(
     if choice.name is None:
         return
     length = seconds(_all_rows(trials, choice, sizes))
-    console.print(f"All {sizes[0]:,} rows would take about {length} on this machine:")
+    whole = "The one row" if sizes[0] == 1 else f"All {told_rows(sizes[0])}"
+    console.print(f"{whole} would take about {length} on this machine:")
     console.print(f"    {line}", soft_wrap=True)
 
 

@@ -36,6 +36,7 @@ def run(
     out: str,
     question: Question,
     chunk: int | None,
+    memory: int | None,
     console: Console,
 ) -> bool:
     """Invert the file; returns whether any row was neither SOLVED nor CLOSEST."""
@@ -52,7 +53,7 @@ def run(
     mask, start, method = question.mask, question.start, question.settings
     generator = loaded(source)
     rows = open_rows(observations, question.dataset, question.pixels)
-    size = min(chunk or default_chunk(generator, method), max(rows.count, 1))
+    size = min(chunk or default_chunk(generator, method, memory), max(rows.count, 1))
     seen = None
     if mask is not None:
         given = open_mask(mask, rows.count, rows.width)

@@ -1,19 +1,19 @@
 """Jobs from the command line: who computes, who is told, and what a signal does."""
 
 import os
-import re
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from jaxinv.call.in_flight import chosen_devices
-from jaxinv.cli.options import Question, Source, plain
+from jaxinv.cli.options import Question, Source, byte_count, plain
 from jaxinv.cli.prior import prior_of
 from jaxinv.cli.progress import Bar, Lines
 from jaxinv.cli.source import loaded
@@ -23,11 +23,16 @@ from jaxinv.job.compiled import keep_programs
 from jaxinv.job.job import Job
 from jaxinv.job.retry import open_retry, results, retries
 from jaxinv.job.run import Executors, run
+from jaxinv.job.sinks import ENDINGS
 from jaxinv.job.summary import status_counts
 from jaxinv.outcome.status import Status, unconfirmed
 
 INTERRUPTED = 75
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+# Endings of files that results are not written to, or not in capitals.
+NAMES_OF_FILES = {
+    *(*ENDINGS, ".csv", ".tsv", ".txt", ".json", ".h5", ".hdf5", ".mat", ".pkl", ".pt", ".html"),
+    *(".png", ".zip", ".gz", ".tar"),
+}
 
 
 class Machines(NamedTuple):
@@ -54,6 +59,7 @@ def begin(
     machines: Machines,
 ) -> int:
     """Begin a job, or take up the same one; returns the exit code."""
+    _refuse_name_of_file(folder)
     _check(machines)
     keep_programs(machines.cache)
     job = Job.create(
@@ -131,7 +137,7 @@ def _run(job: Job, attempt: Job, machines: Machines) -> int:
             _executors(machines),
             watcher,
             chunk=machines.chunk,
-            memory=_bytes(machines.memory),
+            memory=byte_count(machines.memory),
             devices=machines.devices,
             stop=stop,
             # What cannot be kept here was said; workers need not find out and say it again.
@@ -146,11 +152,21 @@ def _run(job: Job, attempt: Job, machines: Machines) -> int:
     return _exit_code(counts)
 
 
+def _refuse_name_of_file(folder: str) -> None:
+    """Refuse what was surely meant to be one file, before a directory of that name is made."""
+    ending = Path(folder).suffix.lower()
+    if ending in NAMES_OF_FILES and not folder.endswith("/") and not Path(folder).is_dir():
+        raise ValueError(
+            f"--out {folder}: results in one file end in one of {sorted(ENDINGS)}; for a job in a "
+            f"directory of this name write {folder}/"
+        )
+
+
 def _check(machines: Machines) -> None:
     """Refuse what cannot be had, before a job is begun that would wait for it."""
     if machines.cluster and machines.workers:
         raise ValueError("--cluster has its own workers; leave --workers out")
-    _bytes(machines.memory)
+    byte_count(machines.memory)
     if not machines.cluster:  # whose workers have devices of their own
         chosen_devices(machines.devices)
 
@@ -193,12 +209,3 @@ def _counts(job: Job) -> dict[Status, int]:
 
 def _exit_code(counts: dict[Status, int]) -> int:
     return 1 if unconfirmed(counts) else 0
-
-
-def _bytes(size: str | None) -> int | None:
-    if size is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", size.strip(), re.IGNORECASE)
-    if match is None or float(match[1]) <= 0:
-        raise ValueError(f"--memory {size!r} is not a size; write 256M or 2G")
-    return int(float(match[1]) * _UNITS[match[2].upper()])

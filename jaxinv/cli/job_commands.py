@@ -1,6 +1,5 @@
 """The commands on a job directory: resume, status, export, report."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -81,14 +80,14 @@ def report(
         str | None, typer.Argument(help="Another job on the same observations, to compare with.")
     ] = None,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="File to write; if not given, report.html in the job's directory, or "
+            help="File to write, .html; if not given, report.html in the job's directory, or "
             "compared.html in the first of two."
         ),
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option(help="True codes (B, k), .npy, to show recovery errors.")
+        str | None, typer.Option(help="True codes (B, k), .npy, to show recovery errors.")
     ] = None,
     allow_code: AllowCodeOption = False,
     no_cache: NoCacheOption = False,
@@ -105,9 +104,8 @@ def report(
     keep_programs(not no_cache)
     job = Job.open(folder, allow_code)
     if other is None:
-        path = out or job.folder / "report.html"
-        write(job, path, truth)
+        path = write(job, out or job.folder / "report.html", truth)
     else:
-        path = out or job.folder / "compared.html"
-        write_comparison(job, Job.open(other, allow_code), path)
+        beside = Job.open(other, allow_code)
+        path = write_comparison(job, beside, out or job.folder / "compared.html")
     plain(stderr=True).print(f"Report: {path}", soft_wrap=True)

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import re
 from typing import Annotated, NamedTuple, cast
 
 import typer
@@ -43,7 +44,7 @@ MaskOption = Annotated[
 ]
 ChunkOption = Annotated[int | None, typer.Option(min=1, help="Rows computed together.")]
 MemoryOption = Annotated[
-    str | None, typer.Option(help="Job: memory for the rows computed together, such as 256M or 2G.")
+    str | None, typer.Option(help="Memory for the rows computed together, such as 256M or 2G.")
 ]
 DevicesOption = Annotated[
     int | None, typer.Option(min=1, help="Job: devices to use; all of this machine if not given.")
@@ -108,6 +109,19 @@ def spoken_precision(text: str | None) -> str | float | None:
         return None if text is None else float(text)
     except ValueError:
         return text
+
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def byte_count(size: str | None) -> int | None:
+    """--memory in bytes; raises ValueError where it is not a size."""
+    if size is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", size.strip(), re.IGNORECASE)
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"--memory {size!r} is not a size; write 256M or 2G")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 class Source(NamedTuple):

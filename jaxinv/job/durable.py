@@ -14,6 +14,7 @@ from typing import IO
 from uuid import uuid4
 
 PREFIX = ".writing"
+REPLACED = "old"
 STALE_SECONDS = 24 * 3600
 
 
@@ -49,8 +50,9 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def replace_folder(path: Path, write: Callable[[Path], object]) -> None:
     """The same of a folder; the old one is removed when the new one is in its place."""
     with scratch(path.parent) as temporary:
-        whole, before = temporary / "new", temporary / "old"
+        whole, before = temporary / "new", temporary / REPLACED / path.name
         whole.mkdir()
+        before.parent.mkdir()
         try:
             write(whole)
             for entry in (*whole.rglob("*"), whole):
@@ -100,11 +102,20 @@ def sweep(folder: Path) -> None:
             stale = time.time() - leftover.stat().st_mtime > STALE_SECONDS
             if stale or (host == socket.gethostname() and not _alive(int(pid))):
                 if leftover.is_dir():
+                    _put_back(leftover)
                     shutil.rmtree(leftover, ignore_errors=True)
                 else:
                     leftover.unlink(missing_ok=True)
         except (FileNotFoundError, ValueError):
             continue
+
+
+def _put_back(leftover: Path) -> None:
+    """A folder whose writer was killed after it was moved away and before the new one had come."""
+    for before in leftover.glob(f"{REPLACED}/*"):
+        place = leftover.parent / before.name
+        if not place.exists():
+            before.rename(place)
 
 
 def _written(path: Path, write: Callable[[IO[bytes]], object]) -> Path:

@@ -5,13 +5,16 @@ from pathlib import Path
 
 from jaxinv.job.job import Job
 from jaxinv.job.place import Place, place
+from jaxinv.job.retry import INDEX
 
 
 def refuse_replacing(out: Place, inputs: Mapping[str, Place | None]) -> None:
-    """Raise ValueError where `out` is one of these files, under whatever name.
+    """Raise ValueError where `out` is one of these files, under whatever name, or a job's own.
 
     inputs: by what they are called; a path at which nothing lies is no input.
     """
+    if isinstance(out, Path) and _kept_by_a_job(out):
+        raise ValueError(f"{out} lies among the job's results; name another place")
     for word, given in inputs.items():
         if given is not None and _same(given, out):
             raise ValueError(
@@ -29,9 +32,17 @@ def refuse_replacing_inputs_of(job: Job, out: Place) -> None:
     }
     kept["job's generator"] = job.folder / "generator.safetensors"
     code = Path(m.code.path) if m.code else None
-    refuse_replacing(out, {**paths, "generator's code": code, **kept})
-    if isinstance(out, Path) and out.resolve().parent == (job.folder / "shards").resolve():
-        raise ValueError(f"{out} lies among the job's results; name another place")
+    # As it was named where the job was begun: the job has a copy, its owner may have none.
+    named = None if m.code else Path(m.generator_name)
+    refuse_replacing(out, {**paths, "generator": named, "generator's code": code, **kept})
+
+
+def _kept_by_a_job(out: Path) -> bool:
+    """Whether it is a shard, or the row numbers of a retry, of whatever job."""
+    folder = out.resolve().parent
+    if folder.name == "shards":
+        return (folder.parent / "manifest.json").exists()
+    return out.name == INDEX and (folder / "manifest.json").exists()
 
 
 def _same(one: Place, other: Place) -> bool:

@@ -114,7 +114,7 @@ class Manifest:
             data["code"] = data.get("code") and Code(**data["code"])
             data["widths"] = tuple(data["widths"])
             return cls(**data)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(
                 f"{path.parent} is not a job directory (no {path.name})"
             ) from None

@@ -117,14 +117,22 @@ def place(text: "str | Place") -> Place:
 
 def local_folder(text: str | Path) -> Path:
     """The directory of a job; raises ValueError for a URL of a store."""
-    match = _URL.fullmatch(text) if isinstance(text, str) else None
-    if match is not None and match[1].lower() != "file":
+    found = _local(text)
+    if isinstance(found, str):
         raise ValueError(
             f"a job's directory must lie on this machine or on a shared file system, since it is "
-            f"locked and its shards are linked, which {match[1]}:// cannot do. Give a path; "
+            f"locked and its shards are linked, which {found} cannot do. Give a path; "
             f"observations may lie at a URL, and `jaxinv export` writes results to one"
         )
-    return Path(match[2] if match else text)
+    return found
+
+
+def local_file(text: str | Path, word: str) -> Path:
+    """A file that is read or written by its path alone; ValueError for a URL of a store."""
+    found = _local(text)
+    if isinstance(found, str):
+        raise ValueError(f"{word} is a file of this machine, which {found} is not; give a path")
+    return found
 
 
 def byte_size(at: Place) -> int:
@@ -192,6 +200,14 @@ def told(url: str, done: str) -> Iterator[None]:
     except Exception as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{url} cannot be {done}: {text}") from None
+
+
+def _local(text: str | Path) -> Path | str:
+    """The path of what lies on this machine, else how the URL begins."""
+    match = _URL.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        return Path(text)
+    return Path(match[2]) if match[1].lower() == "file" else f"{match[1]}://"
 
 
 def _span(file: IO[bytes], start: int, stop: int) -> bytearray:

@@ -6,10 +6,12 @@ import numpy as np
 
 from jaxinv.formats.arrays import read_npy
 from jaxinv.job import durable
-from jaxinv.job.inputs import refuse_replacing, refuse_replacing_inputs_of
+from jaxinv.job.inputs import refuse_replacing
 from jaxinv.job.job import Job
+from jaxinv.job.place import local_file
 from jaxinv.job.report import page
 from jaxinv.job.report.course import computed, timing
+from jaxinv.job.report.destination import destination
 from jaxinv.job.report.found import gather
 from jaxinv.job.report.lead import lead
 from jaxinv.job.report.outcome import distribution, residuals, statuses
@@ -18,9 +20,14 @@ from jaxinv.job.report.strips import Strip
 from jaxinv.outcome.words import rows
 
 
-def write(job: Job, path: Path, truth: Path | None = None) -> None:
-    """Write the report of what is done so far; truth: planted codes (B, k), an .npy file."""
-    refuse_replacing_inputs_of(job, path)
+def write(job: Job, out: str | Path, truth: str | Path | None = None) -> Path:
+    """Write the report of what is done so far, and return its path.
+
+    out: a path that ends in .html. truth: the path of planted codes (B, k), an .npy file. Raises
+    ValueError for a URL, and where something else lies in the report's place.
+    """
+    path = destination(out)
+    truth = None if truth is None else local_file(truth, "a file of true codes")
     refuse_replacing(path, {"planted codes": truth})
     found = gather(job, None if truth is None else _planted(job, truth))
     sections = [("Rows by status", statuses(job, found))]
@@ -34,6 +41,7 @@ def write(job: Job, path: Path, truth: Path | None = None) -> None:
     sections += [("Time", timing(job)), ("What was computed", computed(job))]
     made = page.page(f"jaxinv: {job.folder.resolve().name}", lead(job, found), sections)
     durable.replace(path, lambda file: file.write(made))
+    return path
 
 
 def _planted(job: Job, truth: Path) -> np.ndarray:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxinv.job import durable
-from jaxinv.job.inputs import refuse_replacing_inputs_of
 from jaxinv.job.job import Job
 from jaxinv.job.report import page
 from jaxinv.job.report.course import COMPILED, Course, asked
 from jaxinv.job.report.crossing import ALIKE, Crossing, crossed, none_below, refuse_unlike
+from jaxinv.job.report.destination import destination
 from jaxinv.job.report.outcome import distribution
 from jaxinv.job.report.rows import observed, triple
 from jaxinv.job.report.strips import Strip
@@ -18,11 +18,14 @@ from jaxinv.outcome.status import Status
 from jaxinv.outcome.words import number, rows, seconds, share
 
 
-def write_comparison(a: Job, b: Job, path: Path) -> None:
-    """Write the comparison of two jobs on the same rows; ValueError where they are not the same."""
+def write_comparison(a: Job, b: Job, out: str | Path) -> Path:
+    """Write the comparison of two jobs on the same rows, and return its path.
+
+    out: a path that ends in .html. Raises ValueError where the rows are not the same, for a URL,
+    and where something else lies in the report's place.
+    """
+    path = destination(out)
     refuse_unlike(a, b)
-    refuse_replacing_inputs_of(a, path)
-    refuse_replacing_inputs_of(b, path)
     floor = none_below(a)
     found = crossed(a, b, floor)
     sections = [("Statuses", _crossed(a, b, found))]
@@ -34,6 +37,7 @@ def write_comparison(a: Job, b: Job, path: Path) -> None:
     title = f"jaxinv: A {a.folder.resolve().name}, B {b.folder.resolve().name}"
     made = page.page(title, _lead(a, b, found), sections)
     durable.replace(path, lambda file: file.write(made))
+    return path
 
 
 def _lead(a: Job, b: Job, found: Crossing) -> list[str]:

@@ -35,7 +35,7 @@ class Course:
     @classmethod
     def of(cls, job: Job) -> "Course | None":
         """None where the log tells of no shard."""
-        shards = [entry for entry in Log(job.folder / "log.jsonl") if entry["event"] == "shard"]
+        shards = [entry for entry in Log(job.folder / "log.jsonl") if _whole(entry)]
         if not shards:
             return None
         shards.sort(key=lambda entry: entry["finished"])
@@ -53,6 +53,13 @@ class Course:
     def per_row(self) -> float:
         """Seconds of computing a row, all workers together."""
         return self.computing / max(float(self.done[-1]), 1.0)
+
+
+def _whole(entry: dict[str, Any]) -> bool:
+    """Whether a line tells of a shard; a damaged one tells nothing, its rows still count."""
+    times = (entry.get(name) for name in ("begun", "read", "computed", "finished"))
+    told = all(isinstance(time, int | float) for time in times) and "worker" in entry
+    return entry["event"] == "shard" and told and isinstance(entry.get("counts"), dict)
 
 
 def timing(job: Job) -> str:

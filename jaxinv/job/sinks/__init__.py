@@ -34,7 +34,10 @@ def check(out: Place) -> None:
         if out.is_dir():
             raise ValueError(f"{out} is a folder; name a file")
     elif out.exists() and not _ours(out):
-        raise ValueError(f"{out} holds something else than results of jaxinv; name another place")
+        raise ValueError(
+            f"{out} holds something else than results of jaxinv, or a part of them that was cut "
+            "short; name another place, or remove it if you know what it is"
+        )
 
 
 def probe(out: Place) -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxinv.job.sinks.results import CREATOR, Results
 from jaxinv.outcome.status import Status
 
@@ -13,7 +15,10 @@ except ImportError as error:
 
 
 def write_zarr(results: Results, folder: Path) -> None:
-    """One chunk a block; the array of statuses has the words of its numbers as an attribute."""
+    """One chunk a block; the array of statuses has the words of its numbers as an attribute.
+
+    Every chunk is a file. One that is lost reads as NaN, or as -1, which is no status.
+    """
     group = zarr.create_group(
         str(folder), zarr_format=3, overwrite=True, attributes={"creator": CREATOR}
     )
@@ -27,6 +32,8 @@ def write_zarr(results: Results, folder: Path) -> None:
                     shape=(results.rows, *part.shape[1:]),
                     chunks=part.shape,
                     dtype=part.dtype,
+                    fill_value=np.nan if part.dtype.kind == "f" else -1,
+                    config={"write_empty_chunks": True},
                     attributes=_attributes(name),
                 )
             made[name][start : start + len(part)] = part
