@@ -92,7 +92,9 @@ class Problem:
 
 def engine_of(problem: Problem, method: LevenbergMarquardt | Auto) -> Engine:
     """Lanes for this problem, as many as its shape (never its observations) says."""
-    lanes = method.lanes or min(default_lanes(problem.generator, method.memory), len(problem.live))
+    # A power of two: compilers take an odd lane at the end of a batch in another order.
+    enough = 1 << (len(problem.live) - 1).bit_length()
+    lanes = method.lanes or min(default_lanes(problem.generator, method.memory), enough)
     data = problem.observation, problem.weight, problem.box
     return Engine(problem.generator, *data, lanes, method.steps)
 
