@@ -2,7 +2,8 @@
 
 The runs of a wave race in single precision, every other one softened at first where a ReLU net's
 lowest minimum almost fits; where a last sigmoid or tanh hides the pre-activation of what is no
-dense net, some begin there. What almost fits is carried on in double precision.
+dense net, some begin there, and what almost fits is led on there. What fits is carried on in double
+precision.
 """
 
 from collections.abc import Iterator
