@@ -1,11 +1,14 @@
 """Observations that no code makes: residual over the best known against seconds a row.
 
     python -m benchmarks.real [--quick] [--nets NAME ...] [--net FILE ...] [--kind NAME ...]
-                              [--rows N] [--seconds S] [--mnist FILE] [--out FILE] [--plot]
+                              [--rows N] [--seconds S] [--mnist FILE] [--encoder EPOCHS]
+                              [--out FILE] [--plot]
 
 Best known: the lowest that anyone found on the row, 64 runs to their end among them. Nets: all that
 jaxinv ships, and those of --net. Kinds: test digits, inverted ones, shapes drawn by
 benchmarks/real_images.py. Every contestant is timed at its second call, all rows in one call.
+--encoder: all of them once more from the codes of an encoder (benchmarks/odd_encoder.py), trained
+for so many epochs for the shipped VAE decoder, on that net.
 --plot draws from what is there. Extra `bench`.
 """
 
@@ -19,7 +22,9 @@ import numpy as np
 
 import jaxinv
 from benchmarks.joint import rounded
-from benchmarks.real_images import digits, for_decoder, shapes
+from benchmarks.odd_encoder import NAME as ENCODED
+from benchmarks.odd_encoder import trained
+from benchmarks.real_images import digits, for_decoder, learned, shapes
 from benchmarks.real_rivals import Point, residual, rivals
 from benchmarks.record import RESULTS, machine, write
 
@@ -29,10 +34,13 @@ RESTARTS = (1, 8)
 ASKED = {"fast": (0.01, 0.05), "default": (0.001, 0.01)}
 KINDS = ("digits", "inverted", "shapes")
 MOST_SECONDS = 30.0
+FROM_ENCODER = ", from an encoder"
 
 
-def ours(generator: Any, x: np.ndarray, quick: bool) -> list[tuple[str, Point]]:
-    """Each effort of `auto`, and `lm`, at their second call."""
+def ours(
+    generator: Any, x: np.ndarray, quick: bool, codes: np.ndarray | None = None
+) -> list[tuple[str, Point]]:
+    """Each effort of `auto`, and `lm`, at their second call; from these codes, if any."""
     methods: dict[str, Any] = {
         f"auto, {effort}": jaxinv.Auto(effort=effort)
         for effort in (EFFORTS[:2] if quick else EFFORTS)
@@ -44,7 +52,7 @@ def ours(generator: Any, x: np.ndarray, quick: bool) -> list[tuple[str, Point]]:
         spent = []
         for _ in range(2):
             begin = time.perf_counter()
-            latent = np.asarray(jaxinv.invert(generator, x, method).latent)
+            latent = np.asarray(jaxinv.invert(generator, x, method, start=codes).latent)
             spent.append(time.perf_counter() - begin)
         print(f"{name}: {spent[0]:.1f} s the first time, {spent[1]:.1f} the second", flush=True)
         found.append((name, Point("", spent[1], residual(generator, x, latent))))
@@ -57,12 +65,18 @@ def long_search(generator: Any, x: np.ndarray, quick: bool) -> np.ndarray:
     return residual(generator, x, np.asarray(jaxinv.invert(generator, x, method, seed=1).latent))
 
 
-def measured(generator: Any, x: np.ndarray, most: float, quick: bool) -> dict[str, Any]:
-    """Everyone's points, and what each effort reached beside its rivals' fastest."""
-    everyone = ours(generator, x, quick)
-    for name, point in rivals(generator, x, most, quick):
-        print(name, point.setting, f"{point.seconds:.2f} s", flush=True)
-        everyone.append((name, point))
+def measured(
+    generator: Any, x: np.ndarray, most: float, quick: bool, codes: np.ndarray | None
+) -> dict[str, Any]:
+    """Everyone's points, and what each effort reached beside its rivals' fastest.
+
+    codes: an encoder's, from which everyone starts once more.
+    """
+    everyone = []
+    for start in (None,) if codes is None else (None, codes):
+        where = "" if start is None else FROM_ENCODER
+        found = [*ours(generator, x, quick, start), *rivals(generator, x, most, quick, start)]
+        everyone += [(name + where, point) for name, point in found]
     best = np.fmin.reduce([point.residual for _, point in everyone])
     best = np.fmin(best, long_search(generator, x, quick))
     curves: dict[str, list[dict[str, Any]]] = {}
@@ -76,21 +90,30 @@ def measured(generator: Any, x: np.ndarray, most: float, quick: bool) -> dict[st
                 "p95 above": float(np.quantile(ratio, 0.95)) - 1.0,
             }
         )
-    return {"rows": len(x), "asked": asked(curves), "curves": curves}
+    told = {"rows": len(x), "asked": asked(curves, ""), "curves": curves}
+    return told if codes is None else told | {"asked from codes": asked(curves, FROM_ENCODER)}
 
 
-def asked(curves: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """For each effort: what it reached, and the fastest rival's time for what is asked of it."""
+def encoded(x: np.ndarray, npz: str | None, epochs: int | None) -> np.ndarray | None:
+    """Codes of an encoder that learnt from MNIST's training digits, if one is asked for."""
+    return trained(learned(npz), epochs).codes(x) if npz and epochs else None
+
+
+def asked(curves: dict[str, list[dict[str, Any]]], where: str) -> dict[str, Any]:
+    """For each effort: what it reached, and the fastest rival's time for what is asked of it.
+
+    where: the end of the names of those who started alike.
+    """
     found = {}
     for effort, (median, p95) in ASKED.items():
         reached = [
             (point["ms a row"], f"{name}, {point['setting']}")
             for name, points in curves.items()
-            if not name.startswith(("auto", "lm"))
+            if not name.startswith(("auto", "lm")) and name.endswith(FROM_ENCODER) == bool(where)
             for point in points
             if point["median above"] <= median and point["p95 above"] <= p95
         ]
-        best = curves[f"auto, {effort}"][0]
+        best = curves[f"auto, {effort}{where}"][0]
         row: dict[str, Any] = {key: best[key] for key in best if key != "setting"}
         row["reached"] = row["median above"] <= median and row["p95 above"] <= p95
         if reached:
@@ -136,9 +159,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int)
     parser.add_argument("--seconds", type=float, default=MOST_SECONDS, help="of a rival's point")
     parser.add_argument("--mnist", help="an .npz file of all digits")
+    parser.add_argument("--encoder", type=int, metavar="EPOCHS", help="starts from one, too")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--plot", action="store_true", help="only draw")
     given = parser.parse_args()
+    if given.encoder and not given.mnist:
+        parser.error("--encoder learns from training digits: name a file of them with --mnist")
     quick = given.quick
     out = given.out or RESULTS / f"real{'_quick' if quick else ''}.json"
     found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"nets": {}}
@@ -154,7 +180,9 @@ def main() -> None:
                 described = machine()
                 x = for_decoder(every[kind], generator)
                 seconds = 1.0 if quick else given.seconds
-                result = {"machine": described} | rounded(measured(generator, x, seconds, quick))
+                codes = encoded(x, given.mnist, given.encoder) if net == ENCODED else None
+                told = measured(generator, x, seconds, quick, codes)
+                result = {"machine": described} | rounded(told)
                 found["nets"].setdefault(Path(net).stem, {})[kind] = result
                 write(out, found)
                 print(net, kind, json.dumps(result["asked"], indent=1), flush=True)

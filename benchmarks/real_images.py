@@ -18,6 +18,12 @@ def digits(rows: int, npz: str | None) -> np.ndarray:
     return load_mnist(Path(npz)).test[:rows].reshape(rows, -1) / 255.0
 
 
+def learned(npz: str) -> np.ndarray:
+    """The training digits of a file, which an encoder may learn from."""
+    train = load_mnist(Path(npz)).train
+    return train.reshape(len(train), -1) / 255.0
+
+
 def shapes(rows: int, seed: int = 0) -> np.ndarray:
     """Grey shirts, shoes and bags, roughly: blocks, an arch and wedges at random places."""
     rng = np.random.default_rng(seed)

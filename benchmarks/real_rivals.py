@@ -40,15 +40,24 @@ class Point(NamedTuple):
 
 
 def points(
-    generator: jaxinv.Generator, x: np.ndarray, run: Run, setting: str, most: float
+    generator: jaxinv.Generator,
+    x: np.ndarray,
+    run: Run,
+    setting: str,
+    most: float,
+    codes: np.ndarray | None = None,
 ) -> Iterator[Point]:
-    """The lowest of 1, 2, 4, ... starts; no more once they have taken so many seconds."""
+    """The lowest of 1, 2, 4, ... starts; no more once they have taken so many seconds.
+
+    codes: the first start, which is random as well where there are none.
+    """
     rng, k = np.random.default_rng(0), generator.latent_size
     lowest, spent = np.full(len(x), np.inf), 0.0
     run(x, rng.standard_normal((len(x), k)))  # compiles
     for number in range(1, STARTS + 1):
+        start = rng.standard_normal((len(x), k))
         begin = time.perf_counter()
-        latent = run(x, rng.standard_normal((len(x), k)))
+        latent = run(x, start if codes is None or number > 1 else codes)
         spent += time.perf_counter() - begin
         lowest = np.fmin(lowest, residual(generator, x, latent))
         if number & (number - 1) == 0:
@@ -149,9 +158,16 @@ def by_optimistix(generator: jaxinv.Generator, length: int) -> Run:
 
 
 def rivals(
-    generator: jaxinv.Generator, x: np.ndarray, most: float, quick: bool
+    generator: jaxinv.Generator,
+    x: np.ndarray,
+    most: float,
+    quick: bool,
+    codes: np.ndarray | None = None,
 ) -> Iterator[tuple[str, Point]]:
-    """Every rival's points, none of which takes much more than so many seconds."""
+    """Every rival's points, none of which takes much more than so many seconds.
+
+    codes: where each one's first run starts; all start at random points without them.
+    """
     lengths = LENGTHS[:2] if quick else LENGTHS
     for name, of in (("PyTorch", by_torch), ("optax", by_optax)):
         for adaptive, rates in ((True, ADAM), (False, DESCENT)):
@@ -160,12 +176,12 @@ def rivals(
                 for length in lengths:
                     run = of(generator, adaptive, rate, length)
                     setting = f"rate {rate:g}, {length} steps"
-                    yield from ((kind, p) for p in points(generator, x, run, setting, most))
+                    yield from ((kind, p) for p in points(generator, x, run, setting, most, codes))
     for length in LBFGS_STEPS[: 1 if quick else None]:
         run = by_lbfgs(generator, length)
-        found = points(generator, x, run, f"{length} steps", most)
+        found = points(generator, x, run, f"{length} steps", most, codes)
         yield from (("L-BFGS, optax", p) for p in found)
     for length in NEWTON_STEPS[: 1 if quick else None]:
         run = by_optimistix(generator, length)
-        found = points(generator, x, run, f"{length} steps", most)
+        found = points(generator, x, run, f"{length} steps", most, codes)
         yield from (("LM, optimistix", p) for p in found)
