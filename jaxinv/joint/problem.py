@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxinv.joint.descent.lanes import Engine, default_lanes
 from jaxinv.joint.descent.levenberg_marquardt import Box
+from jaxinv.linalg.blocks import in_whole_vectors
 from jaxinv.linalg.norms import row_norms
 from jaxinv.model.decoder import Decoder
 from jaxinv.settings import Auto, LevenbergMarquardt
@@ -92,8 +93,7 @@ class Problem:
 
 def engine_of(problem: Problem, method: LevenbergMarquardt | Auto) -> Engine:
     """Lanes for this problem, as many as its shape (never its observations) says."""
-    # A power of two: compilers take an odd lane at the end of a batch in another order.
-    enough = 1 << (len(problem.live) - 1).bit_length()
+    enough = in_whole_vectors(len(problem.live))
     lanes = method.lanes or min(default_lanes(problem.generator, method.memory), enough)
     data = problem.observation, problem.weight, problem.box
     return Engine(problem.generator, *data, lanes, method.steps)

@@ -13,6 +13,7 @@ from jaxinv.joint.descent.levenberg_marquardt import Box
 from jaxinv.joint.finish import Provisional, finished
 from jaxinv.joint.problem import Problem
 from jaxinv.joint.search.starts import starting_points
+from jaxinv.linalg.blocks import in_whole_vectors
 from jaxinv.linalg.on_device import on_device
 from jaxinv.linalg.select import select
 from jaxinv.model.decoder import Decoder
@@ -97,10 +98,16 @@ def descended(problem: Problem, method: GradientDescent) -> Provisional:
     Where the caller has named starting points, random ones stand in for those left out. A start
     outside the box is moved onto its side.
     """
-    given = problem.start
+    rows = len(problem.live)
+    added = in_whole_vectors(rows) - rows
+
+    def padded(part: np.ndarray) -> np.ndarray:
+        return np.pad(part, ((0, added),) + ((0, 0),) * (part.ndim - 1))
+
+    given = None if problem.start is None else padded(problem.start)
     starts = starting_points(
         problem.seed,
-        on_device(problem.row_ids),
+        on_device(padded(problem.row_ids)),
         method.restarts if given is None else given.shape[1],
         problem.generator.latent_size,
         method.start_scale,
@@ -108,14 +115,18 @@ def descended(problem: Problem, method: GradientDescent) -> Provisional:
     if given is not None:
         left_out = ~np.isfinite(given).all(-1, keepdims=True)
         starts = on_device(np.where(left_out, starts, given))
-    x, weight, box = on_device(problem.observation), on_device(problem.weight), problem.box
+    x, weight, box = (
+        on_device(padded(problem.observation)),
+        on_device(padded(problem.weight)),
+        problem.box,
+    )
     starts = jnp.clip(starts, box.low, box.high)
     best: BestRun = _best_run(problem.generator, x, weight, starts, box, method)
-    live = problem.live
+    live, latent, status = problem.live, *(np.asarray(part)[:rows] for part in best)
     return Provisional(
-        latent=np.where(live[:, None], best.latent, np.nan),
-        status=np.where(live, np.asarray(best.status, np.int64), int(Status.BAD_INPUT)),
-        undetermined=np.zeros(len(live), np.int64),
+        latent=np.where(live[:, None], latent, np.nan),
+        status=np.where(live, status.astype(np.int64), int(Status.BAD_INPUT)),
+        undetermined=np.zeros(rows, np.int64),
     )
 
 
