@@ -11,6 +11,8 @@ import jaxinv
 # Pages that run `jaxinv` run this environment's, eighty columns wide.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ["COLUMNS"] = "80"
+# Without colours: a terminal's buffer may break their codes, which the highlighter then refuses.
+os.environ["TERM"] = "dumb"
 sys.path.insert(0, str(Path(__file__).parent))  # the two extensions beside this file
 
 project = "jaxinv"
