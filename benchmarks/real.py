@@ -123,14 +123,23 @@ def asked(curves: dict[str, list[dict[str, Any]]], where: str) -> dict[str, Any]
 
 
 def draw(found: dict[str, Any], picture: Path) -> None:
-    """One panel a net and kind: the 95th percentile of everyone, the best of a time budget."""
+    """One panel a net and kind: the 95th percentile of everyone, the best of a time budget.
+
+    Where all started from an encoder, too, only those runs are drawn.
+    """
     from benchmarks.plots import canvas, legend_below
 
     panels = [(net, kind) for net, kinds in found["nets"].items() for kind in kinds]
     lines = -(-len(panels) // 3)
     figure, axes = canvas(lines, 3, 0.6 + 2.1 * lines, squeeze=False)
     for (net, kind), axis in zip(panels, axes.flat, strict=False):
-        for name, points in found["nets"][net][kind]["curves"].items():
+        curves = found["nets"][net][kind]["curves"]
+        encoded = {
+            name.removesuffix(FROM_ENCODER): points
+            for name, points in curves.items()
+            if name.endswith(FROM_ENCODER)
+        }
+        for name, points in (encoded or curves).items():
             ordered = sorted(points, key=lambda point: float(point["ms a row"]))
             time_a_row = [point["ms a row"] for point in ordered]
             above = np.minimum.accumulate([point["p95 above"] for point in ordered])
