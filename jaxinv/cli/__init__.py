@@ -21,6 +21,8 @@ from jaxinv.cli.options import (
     MemoryOption,
     NoCacheOption,
     ObservationsArgument,
+    PixelsOption,
+    PrecisionOption,
     PrefixOption,
     PriorMeanOption,
     PriorScaleOption,
@@ -91,17 +93,9 @@ def invert(
     prefix: PrefixOption = "",
     allow_code: AllowCodeOption = False,
     dataset: DatasetOption = None,
-    pixels: Annotated[
-        str, typer.Option(help="Scale images to [0, 1] (unit) or [-1, 1] (signed).")
-    ] = "unit",
+    pixels: PixelsOption = "unit",
     seed: Annotated[int, typer.Option(help="Seed of random starting points.")] = 0,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="How observations were rounded, if not as the file's dtype: float32, uint8, ..., "
-            "or a step."
-        ),
-    ] = None,
+    precision: PrecisionOption = None,
     prior_scale: PriorScaleOption = None,
     prior_mean: PriorMeanOption = None,
     prior_weight: PriorWeightOption = None,
@@ -174,17 +168,9 @@ def compare(
     prefix: PrefixOption = "",
     allow_code: AllowCodeOption = False,
     dataset: DatasetOption = None,
-    pixels: Annotated[
-        str, typer.Option(help="Scale images to [0, 1] (unit) or [-1, 1] (signed).")
-    ] = "unit",
+    pixels: PixelsOption = "unit",
     seed: Annotated[int, typer.Option(help="Seed of the sample and of starting points.")] = 0,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="How observations were rounded, if not as the file's dtype: float32, uint8, ..., "
-            "or a step."
-        ),
-    ] = None,
+    precision: PrecisionOption = None,
     prior_scale: PriorScaleOption = None,
     prior_mean: PriorMeanOption = None,
     prior_weight: PriorWeightOption = None,

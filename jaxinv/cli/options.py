@@ -92,6 +92,16 @@ class Question(NamedTuple):
         return Auto(effort=cast(Effort, self.effort))
 
 
+PixelsOption = Annotated[
+    str, typer.Option(help="Scale images to [0, 1] (unit) or [-1, 1] (signed).")
+]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        help="How observations were rounded, if not as the file's dtype: float32, uint8, ..., "
+        "or a step."
+    ),
+]
 PriorScaleOption = Annotated[
     float | None,
     typer.Option(help="Standard deviation of a Gaussian prior on the code; needs --noise."),
