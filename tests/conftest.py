@@ -61,3 +61,14 @@ def base(request, tmp_path):
     if request.param == "memory":
         return f"memory://{tmp_path.name}"
     return f"{request.getfixturevalue('s3')}/{tmp_path.name}"
+
+
+@pytest.fixture
+def function_file(tmp_path, monkeypatch):
+    """The working folder, in which net.py holds `wave`, a function of two latents."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(
+        "import jax.numpy as jnp\nimport jaxinv\nk = jnp.arange(1.0, 6.0)\n"
+        "wave = jaxinv.FunctionGenerator(lambda z: jnp.tanh(jnp.outer(z, k)), 2)\n"
+    )
+    return tmp_path

@@ -22,18 +22,13 @@ def inspected(*arguments):
 
 
 @pytest.fixture
-def net(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "wave.py").write_text(
-        "import jax.numpy as jnp\nimport jaxinv\nk = jnp.arange(1.0, 6.0)\n"
-        "wave = jaxinv.FunctionGenerator(lambda z: jnp.tanh(jnp.outer(z, k)), 2)\n"
-    )
-    return "wave.py:wave"
+def net(function_file):
+    return "net.py:wave"
 
 
 def test_a_function_is_told_and_a_row_of_it_timed(net):
     told = inspected(net, "--allow-code")
-    assert "wave.py:wave: FunctionGenerator(2 -> (2, 5), <lambda>)" in told
+    assert "net.py:wave: FunctionGenerator(2 -> (2, 5), <lambda>)" in told
     assert "It has no layers to look at" in told and "(rank 2)" in told
     assert "Memory ('auto'): 256 rows at a time, 80 B each" in told
     timed = re.search(r"machine\): ([\d.]+) (ms|s|µs) for one planted row", told)

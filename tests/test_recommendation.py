@@ -107,15 +107,10 @@ def test_methods_are_tried_that_fit():
 
 
 @pytest.fixture
-def work(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.py").write_text(
-        "import jax.numpy as jnp\nimport jaxinv\nk = jnp.arange(1.0, 6.0)\n"
-        "wave = jaxinv.FunctionGenerator(lambda z: jnp.tanh(jnp.outer(z, k)), 2)\n"
-    )
+def work(function_file):
     z = np.random.default_rng(0).uniform(-0.5, 0.5, (9, 2))
     np.save("x.npy", np.tanh(z[:, :, None] * np.arange(1.0, 6.0)).reshape(9, 10))
-    return tmp_path
+    return function_file
 
 
 def test_a_method_that_fails_is_a_line_and_the_others_go_on(work):
