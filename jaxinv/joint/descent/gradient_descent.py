@@ -115,11 +115,8 @@ def descended(problem: Problem, method: GradientDescent) -> Provisional:
     if given is not None:
         left_out = ~np.isfinite(given).all(-1, keepdims=True)
         starts = on_device(np.where(left_out, starts, given))
-    x, weight, box = (
-        on_device(padded(problem.observation)),
-        on_device(padded(problem.weight)),
-        problem.box,
-    )
+    x, weight = (on_device(padded(part)) for part in (problem.observation, problem.weight))
+    box = problem.box
     starts = jnp.clip(starts, box.low, box.high)
     best: BestRun = _best_run(problem.generator, x, weight, starts, box, method)
     live, latent, status = problem.live, *(np.asarray(part)[:rows] for part in best)

@@ -117,8 +117,7 @@ class WaveMaker:
         some = np.flatnonzero(~(met | above))
         last = self.engine.chorded(owner[some], Runs(*(part[some] for part in runs)))
         closed = runs._replace(loss=np.where(met, lowest, runs.loss))
-        for whole, part in zip(closed, last, strict=True):
-            whole[some] = part
+        _put(closed, some, last)
         return closed
 
     def _led_on(self, search: Search, owner: Int[np.ndarray, " T"], runs: Runs) -> None:
@@ -137,8 +136,7 @@ class WaveMaker:
         _, _, led = self.engine.track.race(row, points, np.zeros(1))
         led = self.engine.chorded(row, led)
         lower = led.loss < runs.loss[some]
-        for whole, part in zip(runs, led, strict=True):
-            whole[some[lower]] = part[lower]
+        _put(runs, some[lower], Runs(*(part[lower] for part in led)))
 
     def _carried_on(self, search: Search, owner: Int[np.ndarray, " T"], runs: Runs) -> None:
         """Carry what fits, or almost fits and has not ended, on to its end in double precision."""
@@ -147,8 +145,7 @@ class WaveMaker:
         some = np.flatnonzero(near & self._low(search, owner, runs))
         if some.size:
             starts = Starts(owner[some], runs.latent[some], np.zeros(some.size))
-            for whole, part in zip(runs, self.engine.run(starts), strict=True):
-                whole[some] = part
+            _put(runs, some, self.engine.run(starts))
 
     def _fits(
         self, search: Search, owner: Int[np.ndarray, " T"], runs: Runs, relative: float
@@ -162,3 +159,9 @@ class WaveMaker:
     ) -> Bool[np.ndarray, " T"]:
         """Which runs are not clearly above the lowest minimum of their row."""
         return runs.loss <= LOWER_THAN * search.minima.loss[owner]
+
+
+def _put(runs: Runs, some: Int[np.ndarray, " S"], ended: Runs) -> None:
+    """Let some of the runs have ended so."""
+    for whole, part in zip(runs, ended, strict=True):
+        whole[some] = part
