@@ -7,16 +7,20 @@ and says what to install once an estimator is made.
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
 from jaxinv.call.invert import invert
+from jaxinv.call.request import Options, requested
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.given import real_array
 from jaxinv.model.likelihood.base import NoiseModel
 from jaxinv.model.prior import GaussianPrior
 from jaxinv.outcome.inversion import Inversion
-from jaxinv.settings import Method, resolve
+from jaxinv.settings import Method
+
+LOG_TAU = float(np.log(2.0 * np.pi))
 
 _missing: ImportError | None = None
 try:
@@ -40,8 +44,13 @@ class GeneratorInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     generator: a decoder, or a function that makes one of the training data (N, n), as training
     does: `fit` calls it. method: of `invert`, a name or its settings. noise: standard deviation of
-    each entry, one for all or (n,). prior: a `GaussianPrior` of the code, which asks for noise.
-    precision, seed: as for `invert`.
+    each entry, positive, one for all or (n,); or a noise model, such as `Poisson`. prior: a
+    `GaussianPrior` of the code, which asks for noise or prior_weight. prior_weight, precision,
+    seed: as for `invert`.
+
+    An entry of X that is NaN is missing: it is masked in `invert` and left out of scores, and
+    inverse_transform of the codes fills it in. A row of nothing but NaN fails. The function that
+    makes a decoder is given the data with their NaN.
 
     fit: takes the decoder as it is and checks that it makes what X holds. transform: codes, NaN
     where a row failed. inverse_transform: G(z). score_samples: how well a code explains a row.
@@ -65,6 +74,7 @@ class GeneratorInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         *,
         noise: Any = None,
         prior: GaussianPrior | None = None,
+        prior_weight: float | None = None,
         precision: str | float | None = None,
         seed: int = 0,
     ) -> None:
@@ -76,6 +86,7 @@ class GeneratorInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.method = method
         self.noise = noise
         self.prior = prior
+        self.prior_weight = prior_weight
         self.precision = precision
         self.seed = seed
 
@@ -83,13 +94,13 @@ class GeneratorInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """Take the decoder, or have it made of X, (N, n); y is not looked at.
 
         Raises ValueError where the decoder is none, or makes observations of another length, and
-        where method, noise or prior do not fit.
+        where method, noise, prior or another argument is none that `invert` takes.
 
         >>> g = jaxinv.Generator.random((2, 8, 20), seed=0)
         >>> jaxinv.GeneratorInverter(g).fit(np.zeros((3, 20))).n_features_in_
         20
         """
-        data = validate_data(self, X, dtype="numeric")
+        data = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan")
         given = self.generator
         decoder = given if isinstance(given, Decoder) or not callable(given) else given(data)
         if not isinstance(decoder, Decoder):
@@ -102,12 +113,9 @@ class GeneratorInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 f"X has {data.shape[1]} features; the generator makes observations of "
                 f"{decoder.observation_size} entries"
             )
-        resolve(self.method)
-        self._deviation(data.shape[1])
-        if self.prior is not None:
-            if self.noise is None:
-                raise ValueError("a prior is weighed against the noise; state noise= as well")
-            self.prior.of_size(decoder.latent_size)
+        if self.noise is not None and not isinstance(self.noise, NoiseModel):
+            self._deviation(data.shape[1])
+        requested(decoder, data.shape[1], self.method, Options(**self._options()))
         self.generator_ = decoder
         return self
 
@@ -148,9 +156,13 @@ class GeneratorInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
             -||x - G(z)||^2                                      without noise
             log N(x; G(z), noise^2)                              with noise, in nats
-            log N(x; G(z), noise^2) + log N(z; mean, L L')       with a prior as well
+            log p(x; G(z))                                       with a noise model, in nats
+            the same + log N(z; mean, L L')                      with a prior as well
 
-        at the code z that is found, which is a profile likelihood, and not the marginal one.
+        at the code z that is found, which is a profile likelihood, and not the marginal one. Over
+        the entries that are there: a row that misses some has fewer terms. A prior of weight lambda
+        counts as the one of covariance L L' noise^2 / lambda, or without noise as
+        -lambda ||L^-1 (z - mean)||^2.
 
         >>> g = jaxinv.Generator.from_layers([([[1.0], [1.0]], None, "identity")])
         >>> x = [[1.0, 1.0], [1.0, -1.0]]
@@ -159,15 +171,18 @@ class GeneratorInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         data, inversion = self._inverted(X)
         latent = np.asarray(inversion.latent)
-        misfit = data.astype(np.float64) - np.asarray(self.generator_(latent))
-        if self.noise is None:
-            return -np.sum(misfit**2, axis=1)
-        deviation = self._deviation(data.shape[1])
-        score = _log_normal(misfit / deviation) - np.sum(np.log(deviation))
-        if self.prior is None:
+        score = self._fit_scores(data.astype(np.float64), np.asarray(self.generator_(latent)))
+        score[~np.isfinite(latent).all(1)] = np.nan
+        if self.prior is None and self.prior_weight is None:
             return score
-        mean, factor = self.prior.of_size(latent.shape[1])
-        return score + _log_prior(latent - mean, factor)
+        mean, factor = (self.prior or GaussianPrior()).of_size(latent.shape[1])
+        standard = np.linalg.solve(factor, (latent - mean).T).T
+        if self.prior_weight is None:
+            return score + _log_normal(standard, factor)
+        if self.noise is None:
+            return score - self.prior_weight * np.sum(standard**2, axis=1)
+        spread = float(self.noise) / np.sqrt(self.prior_weight)
+        return score + _log_normal(standard / spread, factor * spread)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`, as model selection asks for it; y is not looked at.
@@ -179,32 +194,43 @@ class GeneratorInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         return float(np.mean(self.score_samples(X)))
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
     @property
     def _n_features_out(self) -> int:
         return self.generator_.latent_size
 
+    def _options(self) -> dict[str, Any]:
+        names = ("noise", "prior", "prior_weight", "precision", "seed")
+        return {name: getattr(self, name) for name in names}
+
     def _inverted(self, X: Any) -> tuple[np.ndarray, Inversion]:
         check_is_fitted(self)
         # In the dtype that arrives: it says how exactly the observations are known.
-        data = validate_data(self, X, dtype="numeric", reset=False)
-        found = invert(
-            self.generator_,
-            data,
-            self.method,
-            noise=self.noise,
-            prior=self.prior,
-            precision=self.precision,
-            seed=self.seed,
-        )
-        return data, found
+        data = validate_data(self, X, dtype="numeric", reset=False, ensure_all_finite="allow-nan")
+        given = np.ma.masked_invalid(data)
+        return data, invert(self.generator_, given, self.method, **self._options())
+
+    def _fit_scores(
+        self, x: Float[np.ndarray, "B n"], made: Float[np.ndarray, "B n"]
+    ) -> Float[np.ndarray, " B"]:
+        """How well G(z) fits each row, in the entries that are there."""
+        there = ~np.isnan(x)
+        if isinstance(self.noise, NoiseModel):
+            with jax.enable_x64(True):
+                terms = np.asarray(self.noise.log_density(made, np.where(there, x, 0.0)))
+        elif self.noise is None:
+            terms = -((x - made) ** 2)
+        else:
+            deviation = self._deviation(x.shape[1])
+            terms = -0.5 * ((x - made) / deviation) ** 2 - np.log(deviation) - 0.5 * LOG_TAU
+        return np.sum(terms, axis=1, where=there)
 
     def _deviation(self, n: int) -> Float[np.ndarray, " n"]:
-        if isinstance(self.noise, NoiseModel):
-            raise ValueError(
-                f"noise is a {type(self.noise).__name__}, and must be a standard deviation here; "
-                "jaxinv.invert takes noise models"
-            )
-        given = real_array("noise", 1.0 if self.noise is None else self.noise)
+        given = real_array("noise", self.noise)
         if given.shape not in ((), (n,)):
             raise ValueError(f"noise has shape {given.shape}; expected one number or ({n},)")
         if not (np.isfinite(given) & (given > 0)).all():
@@ -212,18 +238,10 @@ class GeneratorInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return np.broadcast_to(given, (n,))
 
 
-def _log_normal(standard: Float[np.ndarray, "B m"]) -> Float[np.ndarray, " B"]:
-    """log N(x; 0, I)."""
-    size = standard.shape[1]
-    return -0.5 * (np.sum(standard**2, axis=1) + size * np.log(2.0 * np.pi))
-
-
-def _log_prior(
-    apart: Float[np.ndarray, "B k"], factor: Float[np.ndarray, "k k"]
+def _log_normal(
+    standard: Float[np.ndarray, "B k"], factor: Float[np.ndarray, "k k"]
 ) -> Float[np.ndarray, " B"]:
-    """log N(z; mean, L L') of z - mean; L need not be triangular."""
-    there = np.isfinite(apart).all(1)
-    scores = np.full(len(apart), np.nan)
-    standard = np.linalg.solve(factor, apart[there].T).T
-    scores[there] = _log_normal(standard) - np.linalg.slogdet(factor)[1]
-    return scores
+    """log N(z; mean, L L') of L^-1 (z - mean); L need not be triangular."""
+    size = standard.shape[1]
+    peak = -0.5 * size * LOG_TAU - np.linalg.slogdet(factor)[1]
+    return peak - 0.5 * np.sum(standard**2, axis=1)

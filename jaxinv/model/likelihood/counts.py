@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy.special import xlogy
+from scipy.special import gammaln, xlogy
 
 from jaxinv.model.likelihood.base import NoiseModel, within
 
@@ -59,6 +59,14 @@ class Poisson(NoiseModel):
         0.5
         """
         return 1.0 / jnp.maximum(p, LEAST_RATE)
+
+    def peak(self, x: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
+        """x log x - x - log x!.
+
+        >>> jaxinv.Poisson().peak(np.array([0.0, 1.0])).tolist()
+        [0.0, -1.0]
+        """
+        return xlogy(x, x) - x - gammaln(x + 1.0)
 
     def check(self, x: Float[np.ndarray, " m"]) -> None:
         """Raise ValueError where an entry is no count.
@@ -136,6 +144,14 @@ class Bernoulli(NoiseModel):
         4.0
         """
         return 1.0 / (jnp.maximum(p, LEAST_CHANCE) * jnp.maximum(1.0 - p, LEAST_CHANCE))
+
+    def peak(self, x: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
+        """0: an entry that is certain.
+
+        >>> jaxinv.Bernoulli().peak(np.ones(2)).tolist()
+        [0.0, 0.0]
+        """
+        return np.zeros(np.shape(x))
 
     def check(self, x: Float[np.ndarray, " m"]) -> None:
         """Raise ValueError where an entry is neither 0 nor 1.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy.special import digamma, polygamma
+from scipy.special import digamma, gammaln, ndtr, polygamma
 
 from jaxinv.model.likelihood.base import EXCESS, NoiseModel, within
 
@@ -59,6 +59,16 @@ class StudentT(NoiseModel):
         """
         t = (p - x) / self.scale
         return (self.dof + 1.0) / (self.dof + t**2) / self.scale**2
+
+    def peak(self, x: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
+        """The logarithm of Student's density at its centre.
+
+        >>> np.exp(jaxinv.StudentT(1.0, 1.0).peak(np.zeros(1)) + np.log(np.pi)).round(6).tolist()
+        [1.0]
+        """
+        half = self.dof / 2.0
+        mass = gammaln(half + 0.5) - gammaln(half) - 0.5 * np.log(self.dof * np.pi)
+        return np.full(np.shape(x), mass - np.log(self.scale))
 
     def deviation(self, x: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
         """The scale.
@@ -137,6 +147,18 @@ class Huber(NoiseModel):
         """
         t = jnp.abs(p - x) / self.scale
         return self.threshold / jnp.maximum(t, self.threshold) / self.scale**2
+
+    def peak(self, x: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
+        """The logarithm of 1 / (scale integral of exp(-d / 2)), a Gaussian's with heavier ends.
+
+        >>> huge = jaxinv.Huber(1.0, threshold=30.0).peak(np.zeros(1))
+        >>> np.exp(-2.0 * huge).round(6).tolist() == [round(2.0 * np.pi, 6)]
+        True
+        """
+        t = self.threshold
+        ends = 2.0 * np.exp(-0.5 * t**2) / t
+        mass = np.sqrt(2.0 * np.pi) * (2.0 * ndtr(t) - 1.0) + ends
+        return np.full(np.shape(x), -np.log(self.scale * mass))
 
     def deviation(self, x: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
         """The scale.
