@@ -1,19 +1,22 @@
 """Odd images among MNIST digits, ranked by how well a code of the VAE decoder explains them.
 
     python -m benchmarks.odd_images [--quick] [--mnist FILE] [--rows N] [--epochs N] [--out FILE]
+                                    [--plot]
 
 Regular are test digits; odd are others of them, turned, mirrored, inverted, with patches or pixels
 in another order, two in one, or digits that another decoder (mnist-dcgan-64) draws. Contestants:
 `GeneratorInverter` with the shipped decoder mnist-vae-20-400-784, by residual and by log-density
 with its prior; an encoder for the same decoder (`odd_encoder`: the VAE's own was thrown away), by
 residual and by evidence; PCA of as many components, by residual and by log-likelihood. None of
-them sees an odd image before it ranks. Areas under the ROC curve have DeLong's intervals (95%).
+them sees an odd image before it ranks. Areas under the ROC curve have DeLong's intervals (95%); the
+curves are drawn beside the results, and --plot only draws what is there.
 
 PCA and encoder learn from the training digits of --mnist; without it PCA learns from a third of the
 shipped digits, and the encoder from draws of the decoder. Extra `bench`.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +28,7 @@ from sklearn.decomposition import PCA
 import jaxinv
 from benchmarks.joint_rivals import real_digits
 from benchmarks.mnist import load_mnist
+from benchmarks.odd_curves import LOOKS, curve, draw
 from benchmarks.odd_encoder import NAME, Encoder, trained
 from benchmarks.record import RESULTS, machine, write
 from benchmarks.roc import areas, difference, interval
@@ -142,11 +146,15 @@ def ranked(odd: dict[str, np.ndarray], regular: dict[str, np.ndarray]) -> dict[s
     rows: dict[str, Any] = {}
     for i, name in enumerate(names):
         low, high = interval(found, i)
-        rows[name] = {"area": round(float(found.area[i]), 4), "low": low, "high": high}
+        rows[name] = {"area": float(found.area[i]), "low": low, "high": high}
     for ours, theirs in ((OURS, ENCODED), (WITH_PRIOR, EVIDENCE), (WITH_PRIOR, PRINCIPAL)):
         apart = difference(found, names.index(ours), names.index(theirs))
         rows[f"{ours}, less {theirs}"] = dict(zip(("area", "low", "high"), apart, strict=True))
-    return {name: {k: round(v, 4) for k, v in row.items()} for name, row in rows.items()}
+    rows = {name: {k: round(v, 4) for k, v in row.items()} for name, row in rows.items()}
+    return {
+        name: row | (curve(odd[name], regular[name]) if name in LOOKS else {})
+        for name, row in rows.items()
+    }
 
 
 def measured(digits: Digits, drawn: bool, epochs: int, effort: str) -> dict[str, Any]:
@@ -186,14 +194,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of the encoder's training")
     parser.add_argument("--effort", choices=("fast", "default", "thorough"), default="fast")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--plot", action="store_true", help="only draw what has been measured")
     given = parser.parse_args()
     quick = given.quick
     out = given.out or RESULTS / f"odd_images{'_quick' if quick else ''}.json"
-    about = machine()
-    digits = split(given.mnist, given.rows or (32 if quick else 256))
-    epochs = given.epochs or (2 if quick else 20)
-    write(out, {"machine": about} | measured(digits, given.mnist is None, epochs, given.effort))
-    print(f"results: {out}")
+    if not given.plot:
+        about = machine()
+        digits = split(given.mnist, given.rows or (32 if quick else 256))
+        epochs = given.epochs or (2 if quick else 20)
+        write(out, {"machine": about} | measured(digits, given.mnist is None, epochs, given.effort))
+    picture = out.with_suffix(".png")
+    draw(json.loads(out.read_text()), picture)
+    print(f"results: {out}, picture: {picture}")
 
 
 if __name__ == "__main__":

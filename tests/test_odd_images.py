@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import odd_images
+from benchmarks.odd_curves import curve
 from benchmarks.odd_encoder import trained
 from benchmarks.roc import areas, difference, interval
 
@@ -68,6 +69,16 @@ def test_an_area_of_one_is_known_as_well_as_its_pairs_tell():
     assert high == 1.0 and low**20 == pytest.approx(0.025)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_curve_has_the_area_that_is_told(ties):
+    odd, regular = scores(40, 60, ties)
+    for which in range(2):
+        corners = curve(odd[which], regular[which])
+        area = np.trapezoid(corners["found"], corners["false alarms"])
+        # The corners are rounded to four digits.
+        assert area == pytest.approx(areas(odd, regular).area[which], abs=2e-4)
+
+
 def test_odd_images_are_made_of_the_digits_own_pixels():
     images = RNG.random((5, 28, 28))
     for kind, made in odd_images.KINDS.items():
@@ -119,3 +130,7 @@ def test_the_command_writes_what_it_found(tmp_path, monkeypatch, capsys):
     assert found["machine"]["device"]
     assert found["kinds"]["inverted"]["inverter, residual"]["area"] > 0.9
     assert "which is not shipped" in found["encoder"]
+    (picture := tmp_path / "odd.png").unlink()
+    monkeypatch.setattr(sys, "argv", ["odd_images", "--plot", "--out", str(tmp_path / "odd.json")])
+    odd_images.main()
+    assert picture.read_bytes().startswith(b"\x89PNG")
