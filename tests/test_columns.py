@@ -1,13 +1,18 @@
 """Rows out of columns of Parquet and Arrow files, against the array that they were made of."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 arrow = pytest.importorskip("pyarrow")
 from pyarrow import feather, parquet
 
+from jaxinv.job.sources import arrow as source
 from jaxinv.job.sources import open_mask, open_rows, open_start, precision_of
 
+RNG = np.random.default_rng(2)
 values = np.random.default_rng(0).standard_normal((23, 12))
 bytes_ = np.random.default_rng(1).integers(0, 256, (23, 12)).astype(np.uint8)
 SPANS = [(3, 9), (0, 2), (22, 23), (5, 5), (0, 23), (7, 20)]
@@ -67,6 +72,53 @@ def test_a_name_or_a_pattern_chooses_columns(tmp_path):
     np.testing.assert_array_equal(open_rows(path, "b").read(0, 23), 2 * values)
     np.testing.assert_array_equal(open_rows(path, "pixel*").read(0, 23), values)
     assert open_rows(path, "pixel?").width == 10
+
+
+@pytest.mark.parametrize("nulls", [False, True])
+def test_wide_tables_are_read_by_some_columns_at_a_time(nulls, tmp_path, monkeypatch):
+    # Five columns at once, or fewer, and windows of three rows in groups of five.
+    monkeypatch.setattr(source, "OPEN", 5 * 64)
+    monkeypatch.setattr(source, "PAGES", 64)
+    monkeypatch.setattr(source, "WINDOW", 3 * 12 * 8)
+    asked = []
+    batches = parquet.ParquetFile.iter_batches
+
+    def told(self, *sizes, columns, **options):
+        asked.append(len(columns))
+        return batches(self, *sizes, columns=columns, **options)
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", told)
+    held = values.copy()
+    if nulls:
+        held[RNG.random(held.shape) < 0.2] = np.nan
+    columns = {f"pixel{i}": arrow.array(held[:, i], from_pandas=True) for i in range(12)}
+    rows = open_rows(written(tmp_path, columns, ".parquet"))
+    for start, stop in SPANS:
+        np.testing.assert_array_equal(rows.read(start, stop), held[start:stop])
+    assert set(asked) == {4}
+
+
+def test_the_memory_of_a_wide_table_does_not_grow_with_its_columns(tmp_path):
+    # A page and a dictionary of 100 columns are 200 MiB, and one group of rows is 60 MB.
+    code = (
+        "import sys, numpy as np, pyarrow as arrow\n"
+        "from pyarrow import parquet\n"
+        "from jaxinv.job.sources import arrow as source, open_rows\n"
+        "source.OPEN = source.WINDOW = 1 << 24\n"
+        "draw = np.random.default_rng(0).standard_normal\n"
+        "table = {str(i): draw(150_000).astype(np.float32) for i in range(100)}\n"
+        "parquet.write_table(arrow.table(table), 'x.parquet')\n"
+        "pool = arrow.system_memory_pool()\n"
+        "arrow.set_memory_pool(pool)\n"
+        "rows = open_rows('x.parquet')\n"
+        "for start in range(0, 150_000, 10_000):\n"
+        "    part = rows.read(start, start + 10_000)\n"
+        "    assert (part[:, 99] == table['99'][start : start + 10_000]).all()\n"
+        "print(pool.max_memory())"
+    )
+    run = [sys.executable, "-c", code]
+    said = subprocess.run(run, check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert int(said.stdout) < 80e6
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".arrow"])

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +17,10 @@ from jaxinv.job.sources.rows import Rows, check_shape
 
 LARGEST_BATCH = 1 << 29  # bytes of one record batch of an IPC file, which is read as a whole
 BATCH = 1 << 23  # bytes of rows that are taken out of a Parquet file at once, about
+# Of each column that is being read a page and its dictionary lie in memory, usually a MiB each.
+# Where those of all columns take more than OPEN bytes, some columns are read at a time, for WINDOW
+# bytes of rows; rows of their group that lie before the window are then decoded once more.
+PAGES, OPEN, WINDOW = 2 << 20, 1 << 27, 1 << 27
 LARGEST_FETCH = 1 << 28  # bytes of a group of rows up to which a store is asked for it at once
 _MAGIC = b"ARROW1"
 
@@ -107,7 +112,7 @@ class _Parquet:
     def __init__(self, path: Place) -> None:
         from pyarrow import parquet
 
-        here = isinstance(path, Path)
+        self.here = here = isinstance(path, Path)
         source = str(path) if isinstance(path, Path) else path.open(cache="none")
         metadata = parquet.read_metadata(source)
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
@@ -135,9 +140,42 @@ class _Parquet:
 
     def batches(self, group: int, chosen: Chosen, rows: int) -> Iterator[Any]:
         for number in range(group, len(self.counts)):
-            yield from self.file.iter_batches(
-                rows, row_groups=[number], columns=list(chosen.names), use_threads=False
-            )
+            parts = self._parts(number, chosen)
+            if len(parts) > 1:
+                yield from self._windows(number, parts, rows)
+            else:
+                yield from self._read(number, parts[0], rows)
+
+    def _parts(self, group: int, chosen: Chosen) -> list[list[str]]:
+        """The columns by how many may be read at once; all, where a store would be asked again."""
+        names = list(chosen.names)
+        if chosen.lists or not self.here:
+            return [names]
+        described = self.file.metadata.row_group(group)
+        sizes = {}
+        for number in range(described.num_columns):
+            column = described.column(number)
+            sizes[column.path_in_schema] = min(column.total_uncompressed_size, PAGES)
+        count = -(-sum(sizes[name] for name in names) // OPEN)
+        return [list(part) for part in np.array_split(names, max(count, 1))]
+
+    def _windows(self, group: int, parts: list[list[str]], rows: int) -> Iterator[Any]:
+        """The group's rows, a window of them in memory, in batches of `rows`."""
+        types = [number_type(self.schema.field(name).type) for part in parts for name in part]
+        size = max(1, WINDOW // sum(kind.itemsize for kind in types))
+        for nth in range(-(-self.counts[group] // size)):
+            columns: dict[str, Any] = {}
+            for part in parts:
+                found = next(islice(self._read(group, part, size), nth, None))
+                columns |= dict(zip(part, found.columns, strict=True))
+            window = arrow.RecordBatch.from_pydict(columns)
+            yield from (window.slice(at, rows) for at in range(0, window.num_rows, rows))
+            del window, columns, found  # before the next is read
+
+    def _read(self, group: int, names: list[str], rows: int) -> Iterator[Any]:
+        yield from self.file.iter_batches(
+            rows, row_groups=[group], columns=names, use_threads=False
+        )
 
 
 class _Ipc:
