@@ -167,7 +167,7 @@ class GeneratorInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         >>> g = jaxinv.Generator.from_layers([([[1.0], [1.0]], None, "identity")])
         >>> x = [[1.0, 1.0], [1.0, -1.0]]
         >>> jaxinv.GeneratorInverter(g).fit(x).score_samples(x).round(6).tolist()
-        [-0.0, -2.0]
+        [0.0, -2.0]
         """
         data, inversion = self._inverted(X)
         latent = np.asarray(inversion.latent)

@@ -57,6 +57,14 @@ def test_no_input_is_replaced_by_the_codes(work, name):
     assert (work / "link.npz").is_symlink()
 
 
+@pytest.mark.parametrize(
+    "option", [["--interval", "30"], ["--workers", "2"], ["--shard-rows", "8"]], ids=lambda o: o[0]
+)
+def test_what_belongs_to_a_job_is_refused_beside_a_file(work, option):
+    refused([*ASKED, "--out", "codes.npz", *option], f"{option[0]}.* need a directory")
+    assert not (work / "codes.npz").exists()
+
+
 def test_main_ends_with_two(work, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["jaxinv", *ASKED, "--out", "net.npz"])
     with pytest.raises(SystemExit) as ended:

@@ -95,7 +95,7 @@ def test_resume_computes_what_is_missing_and_nothing_else(generator, planted, tm
     with pytest.raises(ValueError, match="jaxinv resume"):
         export(job, tmp_path / "early.npz")
     stamps = {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in job.shards.folder.iterdir()}
-    (job.shards.folder / ".writing-elsewhere-1-abc").write_bytes(b"cut")
+    (job.shards.folder / f".writing-elsewhere-1-{'ab' * 16}").write_bytes(b"cut")
     again = begin(tmp_path / "job", method="exact")
     second = Watcher()
     assert compute(again, second)
@@ -136,6 +136,27 @@ def test_another_job_in_the_directory_is_refused(generator, planted, tmp_path):
         pytest.raises(ValueError, match=r"in use by another run \(process"),
     ):
         compute(job)
+
+
+def test_a_job_of_an_older_version_is_the_same_job(generator, planted, tmp_path):
+    """A setting that did not exist when it began has the value that `resume` runs it with."""
+    folder, data = tmp_path / "job", tmp_path / "x.npy"
+    job = Job.create(folder, generator, data, "auto", shard_rows=32)
+    path = folder / "manifest.json"
+    written = json.loads(path.read_text())
+    del written["method"]["chance"], written["method"]["candidates"]
+    path.write_text(json.dumps(written))
+    assert Job.create(folder, generator, data, "auto").method == job.method
+    with pytest.raises(ValueError, match="another method"):
+        Job.create(folder, generator, data, jaxinv.Auto(chance=0.4))
+    written["method"]["patience"] = 3
+    path.write_text(json.dumps(written))
+    for again in (
+        lambda: Job.create(folder, generator, data, "auto"),
+        lambda: Job.open(folder).method,
+    ):
+        with pytest.raises(ValueError, match="'patience', which this version does not know"):
+            again()
 
 
 def test_what_changed_between_runs_is_refused(generator, planted, tmp_path):

@@ -1,10 +1,14 @@
 """Results in every kind of file: the rows of the job or the call, whole or not at all."""
 
+import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -145,15 +149,47 @@ def test_a_chunk_that_is_lost_is_no_result(job, tmp_path):
     assert (group["undetermined"][:] < 0).all()
 
 
+def left_by(folder, host, pid):
+    left = folder / f"{durable.PREFIX}-{host}-{pid}-{uuid4().hex}"
+    left.mkdir()
+    (left / "part").write_text("x")
+    return left
+
+
+def aged(path, days=2):
+    then = time.time() - days * 86400
+    os.utime(path, (then, then))
+
+
 def test_folders_that_killed_writers_left_are_swept(tmp_path):
     with durable.scratch(tmp_path) as left:
-        host = left.name.removeprefix(f"{durable.PREFIX}-").rsplit("-", 2)[0]
-        gone = tmp_path / f"{durable.PREFIX}-{host}-999999999-abc"
-        gone.mkdir()
-        (gone / "part").write_text("x")
+        gone = left_by(tmp_path, socket.gethostname(), 999999999)
         durable.sweep(tmp_path)
         assert left.exists() and not gone.exists()
     assert not left.exists()
+
+
+def test_only_what_nobody_can_be_writing_is_swept(tmp_path):
+    busy = left_by(tmp_path, "elsewhere", 1)
+    aged(busy)  # a file in it is new
+    old = left_by(tmp_path, "elsewhere", 2)
+    strangers = tmp_path / f"{durable.PREFIX}-my-own-notes"
+    strangers.write_text("x")
+    for path in (old / "part", old, strangers):
+        aged(path)
+    durable.sweep(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([busy, strangers])
+
+
+@pytest.mark.parametrize("ending", [".npy", ".zarr"])
+def test_the_next_export_sweeps_what_a_killed_one_left(ending, tmp_path):
+    results = sinks.Results(2, lambda: iter([{"latent": np.ones((2, 3))}]), lambda: iter([]))
+    if ending == ".zarr":
+        pytest.importorskip("zarr")
+    gone = left_by(tmp_path, socket.gethostname(), 999999999)
+    alive = left_by(tmp_path, socket.gethostname(), os.getpid())
+    sinks.write(results, tmp_path / f"codes{ending}", tmp_path)
+    assert alive.exists() and not gone.exists()
 
 
 def test_a_folder_that_a_killed_writer_had_moved_away_is_put_back(tmp_path):

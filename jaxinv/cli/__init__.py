@@ -107,7 +107,7 @@ def invert(
     devices: DevicesOption = None,
     workers: WorkersOption = None,
     cluster: ClusterOption = None,
-    interval: IntervalOption = 30.0,
+    interval: IntervalOption = None,
     no_cache: NoCacheOption = False,
 ) -> None:
     """Find the latent code of every row of OBSERVATIONS; with a directory as --out, in a job that
@@ -134,8 +134,10 @@ def invert(
         from jaxinv.cli.invert import run
         from jaxinv.job.compiled import keep_programs
 
-        if workers or cluster or devices or shard_rows:
-            raise ValueError("--workers, --cluster, --devices and --shard-rows need a directory")
+        if workers or cluster or devices or shard_rows or interval:
+            raise ValueError(
+                "--workers, --cluster, --devices, --shard-rows and --interval need a directory"
+            )
         keep_programs(not no_cache)
         room, console = byte_count(memory), plain(stderr=True)
         failed = run(source, observations, out, question, chunk, room, console)

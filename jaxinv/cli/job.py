@@ -46,7 +46,7 @@ class Machines(NamedTuple):
     devices: int | None
     workers: int | None
     cluster: str | None
-    interval: float
+    interval: float | None
     cache: bool
 
 

@@ -37,7 +37,7 @@ def resume(
     devices: DevicesOption = None,
     workers: WorkersOption = None,
     cluster: ClusterOption = None,
-    interval: IntervalOption = 30.0,
+    interval: IntervalOption = None,
     allow_code: AllowCodeOption = False,
     no_cache: NoCacheOption = False,
 ) -> None:

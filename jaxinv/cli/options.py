@@ -56,7 +56,12 @@ ClusterOption = Annotated[
     str | None, typer.Option(help="Job: Dask scheduler, tcp://host:8786 or a scheduler file.")
 ]
 IntervalOption = Annotated[
-    float, typer.Option(min=0.1, help="Job: seconds between progress lines if not a terminal.")
+    float | None,
+    typer.Option(
+        min=0.1,
+        help="Job: seconds between progress lines if not a terminal.",
+        show_default="30",
+    ),
 ]
 NoCacheOption = Annotated[
     bool, typer.Option("--no-cache", help="Neither keep compiled programs nor use kept ones.")

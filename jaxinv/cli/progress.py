@@ -8,6 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxinv.job.work import Done
 from jaxinv.outcome.status import unconfirmed
 
+SECONDS = 30.0  # between lines, where nothing else is asked for; the option's help says it too
+
 
 class Bar:
     """For terminals: rows, rate, time left, rows not solved."""
@@ -41,8 +43,8 @@ class Bar:
 class Lines:
     """For log files: one line an interval, and one at the end."""
 
-    def __init__(self, console: Console, interval: float) -> None:
-        self._console, self._interval = console, interval
+    def __init__(self, console: Console, interval: float | None) -> None:
+        self._console, self._interval = console, SECONDS if interval is None else interval
         self._failed = 0
 
     def begin(self, rows: int, done: int) -> None:

@@ -4,6 +4,7 @@ Temporary file, fsync, link (or rename), fsync of the folder.
 """
 
 import os
+import re
 import shutil
 import socket
 import time
@@ -16,6 +17,7 @@ from uuid import uuid4
 PREFIX = ".writing"
 REPLACED = "old"
 STALE_SECONDS = 24 * 3600
+_TEMPORARY = re.compile(rf"{re.escape(PREFIX)}-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{{32}}")
 
 
 def commit(path: Path, write: Callable[[IO[bytes]], object]) -> bool:
@@ -95,19 +97,32 @@ def unwritable(path: Path, error: OSError) -> ValueError:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that are gone have left: of this machine, or older than a day."""
+    """Remove what writers that are gone have left: of this machine, or untouched for a day.
+
+    Nothing else is touched, and nothing that cannot be removed is an error: the folder may be one
+    that others write into as well.
+    """
     for leftover in folder.glob(f"{PREFIX}-*"):
-        host, pid = leftover.name.removeprefix(f"{PREFIX}-").rsplit("-", 2)[:2]
-        try:
-            stale = time.time() - leftover.stat().st_mtime > STALE_SECONDS
-            if stale or (host == socket.gethostname() and not _alive(int(pid))):
-                if leftover.is_dir():
-                    _put_back(leftover)
-                    shutil.rmtree(leftover, ignore_errors=True)
-                else:
-                    leftover.unlink(missing_ok=True)
-        except (FileNotFoundError, ValueError):
+        written_by = _TEMPORARY.fullmatch(leftover.name)
+        if written_by is None:
             continue
+        here = written_by["host"] == socket.gethostname()
+        try:
+            gone = not _alive(int(written_by["pid"])) if here else False
+            if not gone and time.time() - _touched(leftover) <= STALE_SECONDS:
+                continue
+            if leftover.is_dir():
+                _put_back(leftover)
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+        except OSError:
+            continue
+
+
+def _touched(leftover: Path) -> float:
+    """When anything of it was last written: a folder's own time stands still meanwhile."""
+    return max(path.stat().st_mtime for path in (leftover, *leftover.rglob("*")))
 
 
 def _put_back(leftover: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxinv.formats.code import Code
 from jaxinv.formats.tensors import to_tensors
-from jaxinv.job import durable
+from jaxinv.job import durable, settings
 from jaxinv.job.place import Place, place
 from jaxinv.job.sources import open_mask, open_rows, open_start, reopen
 from jaxinv.job.sources.rows import Rows, fingerprint, stamps
@@ -125,6 +125,8 @@ class Manifest:
         """Raise ValueError where the directory's job is not the one that is wanted."""
         for name, word in _COMPARED.items():
             here, there = getattr(self, name), getattr(wanted, name)
+            if name == "method":
+                here = settings.completed(here)
             if isinstance(here, Input) and isinstance(there, Input):
                 here, there = here.sha256, there.sha256
             if here != there:

@@ -22,6 +22,11 @@ def from_record(record: dict[str, Any]) -> Method:
     return settings
 
 
+def completed(record: dict[str, Any]) -> dict[str, Any]:
+    """The record as this version writes it: what did not exist yet has the value it is run with."""
+    return to_record(from_record(record))
+
+
 def _plain(where: str, value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         inner = {f.name: _plain(f"{where}.{f.name}", getattr(value, f.name)) for f in fields(value)}
@@ -43,4 +48,10 @@ def _settings(value: Any) -> Any:
     kind = getattr(known, value["class"], None)
     if not (isinstance(kind, type) and is_dataclass(kind)):
         raise ValueError(f"settings name {value['class']!r}, which this version does not know")
+    unknown = value.keys() - {"class", *(f.name for f in fields(kind))}
+    if unknown:
+        raise ValueError(
+            f"{value['class']} has the setting {min(unknown)!r}, which this version does not know; "
+            "use the version of jaxinv that began the job"
+        )
     return kind(**{k: _settings(v) for k, v in value.items() if k != "class"})

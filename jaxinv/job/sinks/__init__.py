@@ -51,8 +51,10 @@ def probe(out: Place) -> None:
 def write(results: Results, out: Place, scratch: Path) -> None:
     """Write the results, in place of what lies there; scratch: a folder with room for them.
 
-    In a store they appear when they are complete: they are written into `scratch` first.
+    In a store they appear when they are complete: they are written into `scratch` first. What a
+    writer that was killed has left beside them is removed before.
     """
+    durable.sweep(scratch if isinstance(out, Stored) else out.parent)
     check(out)
     if isinstance(out, Stored):
         with durable.scratch(scratch) as folder:
