@@ -183,6 +183,13 @@ def test_what_does_not_finish_goes_to_the_pool_and_is_counted():
     np.testing.assert_allclose(hurried.objective, patient.objective, rtol=1e-7)
 
 
+def test_what_misses_its_certificate_is_asked_for_more_digits_before_the_pool_is():
+    program = programs(np.random.default_rng(0), Slack.NONE, 16)
+    found = solve_certified(program, jaxinv.InteriorPoint(tolerance=2e-7), *units(program))
+    assert found.certified.sum() >= 15
+    np.testing.assert_array_equal(found.fallback, ~found.certified)
+
+
 @pytest.mark.parametrize("slack", [Slack.SHARED, Slack.SEPARATE])
 def test_what_the_pool_misses_goes_to_a_simplex_method(slack, monkeypatch):
     monkeypatch.setattr(solve, "FALLBACKS", ())

@@ -13,6 +13,9 @@ from jaxinv.settings import ClarabelPool, CvxpySolver, InteriorPoint, Solver
 FAR = 1e3  # in units of the recentred program
 CLOSER = 0.1  # of the scale: an answer whose violation is smaller is a better centre
 CERTIFIED = 1e-8  # relative to max(optimum, floor), on the recentred program
+# Of the solver's tolerance, what is asked where an answer missed its certificate: its own measure
+# of the gap and the recomputed one differ by a few times at the last digits.
+FINER = 0.02
 FALLBACKS = (ClarabelPool(), ClarabelPool(tolerance=1e-10))
 # SciPy's HiGHS, a simplex method: one program after the other, but it ends at a vertex.
 LAST = CvxpySolver("SCIPY")
@@ -101,14 +104,15 @@ def solve_certified(
     """Solve in w, z = centre + scale w, and keep an answer only with its recomputed certificate.
 
     What the solver does not certify, from the centre or from where it came to, the device solver
-    tries again with fine pivots, and what is still open goes to the pool. A program with slack has
+    tries again with fine pivots and more digits, and what is still open goes to the pool. A program with slack has
     an optimum, so that one that the pool misses as well is given to a simplex method.
     largest_batch: see `slots.solve`.
     """
     found = _around_twice(problem, solver, centre, scale, largest_batch)
     open_ = np.flatnonzero(~found.certified)
     if open_.size and isinstance(solver, InteriorPoint):
-        some = problem.take(open_), solver, centre[open_], scale[open_], largest_batch
+        finer = replace(solver, tolerance=FINER * solver.tolerance)
+        some = problem.take(open_), finer, centre[open_], scale[open_], largest_batch
         _adopt(found, open_, _around_twice(*some, fine=True))
     fallback = ~found.certified
     has_optimum = problem.slack is not Slack.NONE
