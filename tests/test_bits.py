@@ -64,3 +64,11 @@ def test_calls_at_the_same_time_give_the_bits_of_one(method):
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(lambda _: jaxinv.invert(net, x, method), range(8)):
             same(found, alone, slice(None))
+
+
+def test_a_row_of_a_small_decoder_is_computed_alone_as_it_is_beside_others():
+    generator = jaxinv.Generator.random((2, 8, 3), seed=0)
+    far = 3.0 * np.random.default_rng(0).random((20, 3))
+    together = np.asarray(jaxinv.invert(generator, far).latent)
+    alone = np.stack([np.asarray(jaxinv.invert(generator, row).latent) for row in far])
+    np.testing.assert_allclose(alone, together, rtol=1e-9, atol=1e-12)

@@ -14,6 +14,7 @@ from jaxinv.model.decoder import Decoder
 from jaxinv.settings import Auto, LevenbergMarquardt
 
 ROUNDED = 1e-11  # relative residual that only rounding leaves
+SMALL = 1 << 13  # entries of the Jacobians of all lanes: a product of as many takes no time
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,15 @@ class Problem:
 
 
 def engine_of(problem: Problem, method: LevenbergMarquardt | Auto) -> Engine:
-    """Lanes for this problem, as many as its shape (never its observations) says."""
-    enough = in_whole_vectors(len(problem.live))
-    lanes = method.lanes or min(default_lanes(problem.generator, method.memory), enough)
+    """Lanes for this problem, as many as its shape (never its observations) says.
+
+    No more than there are rows, but for small decoders, of which idle lanes cost nothing: there a
+    row alone is computed as it is beside others, to the last bit of single precision.
+    """
+    most, decoder = default_lanes(problem.generator, method.memory), problem.generator
+    small = most * decoder.latent_size * decoder.scratch <= SMALL
+    enough = most if small else in_whole_vectors(len(problem.live))
+    lanes = method.lanes or min(most, enough)
     data = problem.observation, problem.weight, problem.box
     return Engine(problem.generator, *data, lanes, method.steps)
 
