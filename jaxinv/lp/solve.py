@@ -104,8 +104,9 @@ def solve_certified(
     """Solve in w, z = centre + scale w, and keep an answer only with its recomputed certificate.
 
     What the solver does not certify, from the centre or from where it came to, the device solver
-    tries again with fine pivots and more digits, and what is still open goes to the pool. A program with slack has
-    an optimum, so that one that the pool misses as well is given to a simplex method.
+    tries again with fine pivots and more digits, and what is still open goes to the pool. A program
+    with slack has an optimum, so that one that the pool misses as well is given to a simplex
+    method.
     largest_batch: see `slots.solve`.
     """
     found = _around_twice(problem, solver, centre, scale, largest_batch)
