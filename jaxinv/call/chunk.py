@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from jaxinv.call.limits import Observed, limits, noise_limit
 from jaxinv.call.operators import JOINT
 from jaxinv.call.request import Data, Request
 from jaxinv.call.runners import runner
@@ -16,10 +17,11 @@ from jaxinv.joint.endings.most_likely import explained, most_likely, with_devian
 from jaxinv.joint.endings.robust import robust_ending
 from jaxinv.joint.finish import Provisional, finished
 from jaxinv.joint.map_estimate import Penalty, judged, penalised, with_objective
-from jaxinv.joint.problem import ROUNDED, Problem, blank_image, explained_size, reproduced
+from jaxinv.joint.problem import Problem, blank_image, reproduced
 from jaxinv.joint.search.candidates import nearest_candidates
-from jaxinv.linalg.on_device import on_device
-from jaxinv.model.precision import SURELY, Rounding, entry_rounding
+from jaxinv.linalg.on_device import handed_over, on_device
+from jaxinv.linalg.shared import per_row, shared
+from jaxinv.model.precision import Rounding
 from jaxinv.outcome.inversion import Inversion, take_rows
 from jaxinv.settings import Auto, LevenbergMarquardt
 
@@ -33,17 +35,16 @@ def invert_chunk(
     first_row: int,
 ) -> Inversion:
     """One chunk, padded to `size` rows; padding is never live and costs no linear program."""
-    rows, entry_weight = data.rows, data.weight
+    rows = data.rows
     padding = ((0, size - len(rows)), (0, 0))
-    seen = np.where(entry_weight > 0, rows, 0.0)
-    live = np.asarray(np.isfinite(seen).all(-1) & (entry_weight > 0).any(-1))
-    x = np.pad(np.where(live[:, None], seen, 0.0), padding)
-    weight = np.pad(entry_weight, padding)
+    x, live = _cleaned(rows, data.weight)
+    x = _padded(x, size)
+    weight = _padded(data.weight, size)
     # enable_x64 holds for one thread: each worker sets its own.
     with jax.enable_x64(True):
         padded_live = np.pad(live, padding[0])
         row_ids = first_row + np.arange(len(x))
-        noise = None if data.noise is None else np.pad(data.noise, padding)
+        noise = None if data.noise is None else _padded(data.noise, size)
         problem = joint_problem(request, x, weight, padded_live, row_ids, data.rounding, noise)
         if data.start is not None:
             problem = replace(problem, start=np.pad(data.start, (*padding, (0, 0))))
@@ -53,7 +54,32 @@ def invert_chunk(
             penalty = request.prior.penalty(problem, weight, level)
         found = _found(request, problem, penalty)
         inversion = _last_word(request, problem, penalty, found, noise)
-        return take_rows(inversion, slice(0, len(rows)))
+        return inversion if len(rows) == size else take_rows(inversion, slice(0, len(rows)))
+
+
+def _cleaned(
+    rows: Float[np.ndarray, "B n"], weight: Float[np.ndarray, "B n"]
+) -> tuple[Float[np.ndarray, "B n"], Bool[np.ndarray, " B"]]:
+    """The observed entries, 0 elsewhere and in rows that are none; and which rows are some."""
+    observed = per_row(lambda weight: weight > 0, weight)
+    finite, any_seen = np.isfinite(rows), per_row(_any_seen, observed)
+    if shared(observed).all() and finite.all():
+        return rows, any_seen
+    live = (finite | ~observed).all(-1) & any_seen
+    return np.where(observed & live[:, None], rows, 0.0), live
+
+
+def _any_seen(observed: Bool[np.ndarray, "B n"]) -> Bool[np.ndarray, " B"]:
+    return np.asarray(observed.any(-1))
+
+
+def _padded(part: Float[np.ndarray, "B n"], size: int) -> Float[np.ndarray, "size n"]:
+    """So many rows, of zeros where there are no more; of what all rows share, of that."""
+    if len(part) == size:
+        return part
+    if len(part) and part.strides[0] == 0:
+        return np.broadcast_to(shared(part), (size, *part.shape[1:]))
+    return np.pad(part, ((0, size - len(part)), (0, 0)))
 
 
 def _found(request: Request, problem: Problem, penalty: Penalty | None) -> Provisional:
@@ -74,7 +100,7 @@ def _last_word(
     noise: Float[np.ndarray, "B n"] | None,
 ) -> Inversion:
     """What a noise model or cells make of the latents found, and residuals, ranks and statuses."""
-    observed = (problem.weight > 0).astype(np.float64)
+    observed = per_row(lambda seen: seen.astype(np.float64), problem.observed)
     if request.model is not None:
         even = replace(problem, weight=observed)
         others = _other_starts(request, problem, penalty)
@@ -89,8 +115,7 @@ def _last_word(
         credible = np.maximum(credible, reproduced(problem, Auto.tolerance))
     if request.step:
         stated = np.zeros_like(observed) if noise is None else noise * observed
-        size = explained_size(problem.observation, observed, problem.blank)
-        within = np.maximum(noise_limit(stated), Auto.tolerance * size)
+        within = np.maximum(noise_limit(stated), Auto.tolerance * problem.sizes.told)
         problem, found = in_cells(problem, penalty, found, request.step, within)
         credible = within
     inversion = finished(problem, found, credible)
@@ -132,21 +157,15 @@ def joint_problem(
     if isinstance(method, Auto | LevenbergMarquardt):
         tolerance = method.tolerance
         # These weights say how entries compare: a power of two in common changes no digit.
-        weight = np.ldexp(weight, -np.frexp(weight.max(-1, keepdims=True, initial=0.0))[1])
+        weight = per_row(_comparable, weight)
     box = Box(*(on_device(side) for side in request.latent_bounds))
-    rounding = rounding._replace(step=rounding.steps(x, weight > 0))
+    sent = handed_over(x)
     # The same for every chunk of a call.
     blank = request.blanks.get(len(x))
     if blank is None:
-        blank = request.blanks[len(x)] = blank_image(request.generator, box, len(x))
-    error = entry_rounding(rounding, x, weight, request.generator)
-    surely = entry_rounding(rounding, x, weight, request.generator, SURELY)
-    with np.errstate(over="ignore"):
-        size = explained_size(x, weight, blank)
-        certain = np.maximum(noise_limit(weight * surely), ROUNDED * size) ** 2
-        if noise is not None:
-            certain = np.maximum(certain, noise_limit(noise * weight) ** 2)
-        limit = np.maximum(np.maximum(tolerance * size, noise_limit(weight * error)) ** 2, certain)
+        blank = request.blanks[len(x)] = blank_image(request.generator, box, sent)
+    observed = Observed(x, weight, sent, blank, rounding)
+    limit, certain, known = limits(request.generator, observed, tolerance, noise)
     return Problem(
         generator=request.generator,
         observation=x,
@@ -155,19 +174,14 @@ def joint_problem(
         limit=limit,
         certain=certain,
         blank=blank,
-        rounding=error,
+        rounding=known.entries.rounding,
         box=box,
         seed=request.seed,
         row_ids=row_ids,
+        known=known,
     )
 
 
-def noise_limit(deviation: Float[np.ndarray, "B n"]) -> Float[np.ndarray, " B"]:
-    """Largest credible ||e||_2 of entries of deviations s_j: three deviations of ||e||_2^2 above.
-
-    sqrt(sum_j s_j^2 + 3 sqrt(2 sum_j s_j^4)).
-    """
-    largest = deviation.max(-1, initial=0.0)
-    scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
-    square = (deviation / scale[:, None]) ** 2
-    return scale * np.sqrt(square.sum(-1) + 3.0 * np.sqrt(2.0 * (square**2).sum(-1)))
+def _comparable(weight: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
+    """Weights below one, by powers of two."""
+    return np.ldexp(weight, -np.frexp(weight.max(-1, keepdims=True, initial=0.0))[1])

@@ -11,6 +11,7 @@ from jaxinv.call.noise import check_noise, deviations, is_level, requested_model
 from jaxinv.call.operators import behind
 from jaxinv.call.priors import Prior, requested_prior
 from jaxinv.layerwise.sweep import LatentBounds
+from jaxinv.linalg.shared import shared
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import undone_by_layers
 from jaxinv.model.given import given_array, positive_weights, real_array, refuse_traced
@@ -189,12 +190,15 @@ def check_entries(generator: Decoder, entries: int) -> None:
 
 
 def entry_weights(shape: tuple[int, ...], options: Options) -> Float[np.ndarray, "B n"]:
-    """The weight of every entry of observations of this shape, 0 where it is not observed."""
+    """The weight of every entry of observations of this shape, 0 where it is not observed.
+
+    Of one row in memory where neither mask nor weights differ from row to row.
+    """
     observed = _mask(shape, options.mask)
-    importance = np.ones(shape)
+    importance = np.broadcast_to(1.0, shape)
     if options.weights is not None:
         importance = positive_weights(_per_entry("weights", options.weights, shape))
-    return observed * importance
+    return np.broadcast_to(shared(observed) * shared(importance), shape)
 
 
 def _given_starts(request: Request, batch: int, start: Any) -> Float[np.ndarray, "B s k"] | None:
@@ -240,7 +244,7 @@ def _bounds(k: int, latent_bounds: tuple[Any, Any] | None) -> LatentBounds:
 
 def _mask(shape: tuple[int, ...], mask: Any) -> Bool[np.ndarray, "B n"]:
     if mask is None:
-        return np.ones(shape, bool)
+        return np.broadcast_to(True, shape)
     given = given_array("mask", mask)
     if given.dtype != bool:
         raise ValueError(f"mask has dtype {given.dtype}; expected bool, True where observed")

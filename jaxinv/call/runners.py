@@ -15,8 +15,6 @@ from jaxinv.joint.finish import BY_RANK, Provisional
 from jaxinv.joint.problem import Problem, reproduced
 from jaxinv.joint.search.portfolio import portfolio, restarts
 from jaxinv.layerwise.sweep import sweep
-from jaxinv.linalg.norms import row_norms
-from jaxinv.linalg.on_device import on_device
 from jaxinv.model.generator import Generator
 from jaxinv.settings import (
     L1LP,
@@ -45,19 +43,17 @@ class Runner:
 
 
 def _layer_by_layer(problem: Problem, method: Any, request: Request) -> Provisional:
-    x, weight = on_device(problem.observation), problem.weight
     assert isinstance(problem.generator, Generator), "the door lets nothing else through"
     swept = sweep(
         problem.generator,
-        x,
-        weight,
+        problem.entries.observation,
+        problem.weight,
         problem.live,
         method,
         request.latent_bounds,
         problem.rounding,
     )
-    latent = np.asarray(swept.latent)
-    return Provisional(latent, swept.status, swept.undetermined, layers=swept.layers)
+    return Provisional(swept.latent, swept.status, swept.undetermined, layers=swept.layers)
 
 
 def _exact(problem: Problem, method: Exact, request: Request) -> Provisional:
@@ -84,15 +80,13 @@ def _carried_on(
     reproduces the observation decides.
     """
     there = problem.live & np.isfinite(found.latent).all(-1)
-    size = row_norms((problem.weight > 0) * problem.observation)
-    coarse = row_norms(problem.rounding) > COARSE * size
+    coarse = problem.sizes.rounding > COARSE * problem.sizes.seen
     asked = there & (coarse | (found.undetermined > 0))
     if not asked.any():
         return found
 
     def left(latent: Float[np.ndarray, "B k"]) -> Float[np.ndarray, " B"]:
-        filled = np.where(there[:, None], latent, 0.0)
-        return row_norms(problem.misfit(problem.image(filled)))
+        return problem.fit(np.where(there[:, None], latent, 0.0)).residual
 
     asked &= ~(left(found.latent) <= limit)
     if not asked.any():

@@ -32,8 +32,8 @@ def pinned_at_kinks(
     value, at_kink, lower_end = latent, False, np.zeros(len(latent), bool)
     jacobian = np.eye(len(latent))
     for number, layer in enumerate(layers):
-        weight = np.asarray(layer.weight)
-        u = weight @ value + np.asarray(layer.bias)
+        weight, bias = layer.on_host
+        u = weight @ value + bias
         seen = observed if number == len(layers) - 1 else np.ones(len(u), bool)
         relu = layer.activation.kind == "relu"
         near = relu & (np.abs(u) <= walk.AT_KINK * np.abs(u).max(initial=0.0))

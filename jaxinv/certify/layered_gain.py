@@ -25,8 +25,8 @@ def layered_gain(
         return np.inf
     value, gain = latent, 1.0
     for number, layer in enumerate(layers):
-        weight = np.asarray(layer.weight)
-        u = weight @ value + np.asarray(layer.bias)
+        weight, bias = layer.on_host
+        u = weight @ value + bias
         value = np.asarray(layer.activation.on_host(u))
         fixed = active_rows(layer.activation, value[None])[0]
         if number == len(layers) - 1:

@@ -5,21 +5,25 @@ and are not determined. An error of size r in the observed entries moves the lat
 r / sigma_min(J_sure) nearby, no more than r times the gain ||J_sure^+||_F.
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.certify.surroundings import (
     CLEAR_EIGENVALUE,
     LEAST_COLUMN,
+    Surroundings,
     block_size,
     surroundings,
 )
 from jaxinv.linalg.blocks import blocks
 from jaxinv.linalg.on_device import on_device, on_host
+from jaxinv.linalg.shared import shared
 from jaxinv.model.decoder import Decoder
 
 RANK_TOLERANCE = 1e-13  # of the largest singular value
@@ -36,16 +40,34 @@ class LocalRank(NamedTuple):
     well: Bool[np.ndarray, " B"]
 
 
+class Errors(NamedTuple):
+    """What entries may be off by, on the device: noise, and rounding beside it.
+
+    level: (B,) of the noise at weight one. weight: (1, n) where all rows have the same.
+    """
+
+    level: Float[Array, " B"]
+    weight: Float[Array, "#B n"]
+    rounding: Float[Array, "B n"]
+
+    @property
+    def deviation(self) -> Float[Array, "B n"]:
+        """hypot(s / w_j, rounding_j) of each entry, in a traced computation."""
+        weight = jnp.where(self.weight > 0, self.weight, jnp.inf)
+        return jnp.hypot(self.level[:, None] / weight, self.rounding)
+
+
 def local_rank(
     decoder: Decoder,
-    latent: Float[np.ndarray, "B k"],
+    latent: Float[Any, "B k"],
     observed: Bool[np.ndarray, "B n"],
-    deviation: Float[np.ndarray, "B n"] | None = None,
+    deviation: Float[Any, "B n"] | Errors | None = None,
     wanted: Bool[np.ndarray, " B"] | None = None,
 ) -> LocalRank:
     """Rank and gain at each latent. deviation: of each observed entry's error; None is exact.
 
     wanted: False where a row only holds its place, which the last bits of the others depend on.
+    Latents and deviations may lie on the device or on the host.
     """
     batch, k = latent.shape
     rank, gain, well = np.full(batch, k), np.zeros(batch), np.ones(batch, bool)
@@ -53,24 +75,22 @@ def local_rank(
     if not doubt.any():
         return LocalRank(rank, gain, well)
     block = block_size(decoder, batch, deviation is not None)
-    cut = list(blocks(np.arange(batch), block))
-
-    def data(rows: Int[np.ndarray, "*blocks b"]) -> tuple[Array, Array, Array | None]:
-        error = None if deviation is None else on_device(deviation[rows])
-        return on_device(latent[rows]), on_device(observed[rows]), error
-
     # Single precision first, at half the price: it leaves few rows in doubt.
     with jax.enable_x64(True):
-        looked = on_host(_in_single(decoder, *data(np.stack([padded for _, padded in cut]))))
+        error = deviation
+        if error is not None and not isinstance(error, Errors):
+            error = on_device(error)
+        data = _Data(on_device(latent), on_device(shared(observed)), error)
+        looked = on_host(_in_single(decoder, data, block))
     clear, gain_there, well_there = (part.reshape(-1)[:batch] for part in looked)
     gain, well = np.where(doubt, gain_there, gain), np.where(doubt, well_there, well)
     doubt &= ~clear
-    for rows, padded in cut:
+    for rows, padded in blocks(np.arange(batch), block) if doubt.any() else ():
         asked = doubt[rows]
         if not asked.any():
             continue
         with jax.enable_x64(True):
-            around = surroundings(decoder, *data(padded), jnp.float64)
+            around = _in_double(decoder, data, on_device(padded))
         parts = on_host((around.clear, around.gain, around.well, around.sure))
         clear, gain_there, well_there, sure = (part[: len(rows)] for part in parts)
         gain[rows] = np.where(asked, gain_there, gain[rows])
@@ -83,25 +103,48 @@ def local_rank(
     return LocalRank(rank, gain, well)
 
 
+class _Data(NamedTuple):
+    """Of each row. observed: (1, n) where it is the same for all of them."""
+
+    latent: Float[Array, "B k"]
+    observed: Bool[Array, "#B n"]
+    deviation: Float[Array, "B n"] | Errors | None
+
+
+def _around(
+    decoder: Decoder, data: _Data, rows: Int[Array, " b"], precision: DTypeLike
+) -> Surroundings:
+    """The surroundings of some of the rows, in a traced computation."""
+    shape = len(data.latent), data.observed.shape[1]
+    observed = jnp.broadcast_to(data.observed, shape)[rows]
+    error = data.deviation
+    if isinstance(error, Errors):
+        error = error.deviation
+    if error is not None:
+        error = error[rows]
+    return surroundings(decoder, data.latent[rows], observed, error, precision)
+
+
 @jax.jit
+def _in_double(decoder: Decoder, data: _Data, rows: Int[Array, " b"]) -> Surroundings:
+    return _around(decoder, data, rows, jnp.float64)
+
+
+@partial(jax.jit, static_argnames="block")
 def _in_single(
-    decoder: Decoder,
-    latent: Float[Array, "blocks b k"],
-    observed: Bool[Array, "blocks b n"],
-    deviation: Float[Array, "blocks b n"] | None,
+    decoder: Decoder, data: _Data, block: int
 ) -> tuple[Bool[Array, "blocks b"], Float[Array, "blocks b"], Bool[Array, "blocks b"]]:
     """What `surroundings` says in single precision, block after block, without the Jacobians.
 
     One program: the host waits once, however many blocks there are.
     """
 
-    def look(
-        part: tuple[Array, Array, Array | None],
-    ) -> tuple[Array, Array, Array]:
-        around = surroundings(decoder, *part, jnp.float32)
+    def look(rows: Int[Array, " b"]) -> tuple[Array, Array, Array]:
+        around = _around(decoder, data, rows, jnp.float32)
         return around.clear, around.gain, around.well
 
-    return jax.lax.map(look, (latent, observed, deviation))
+    cut = [padded for _, padded in blocks(np.arange(len(data.latent)), block)]
+    return jax.lax.map(look, jnp.asarray(np.stack(cut)))
 
 
 def matrix_rank(matrix: Float[np.ndarray, "n k"]) -> int:

@@ -8,10 +8,11 @@ distribution at the same probability.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import ndtr, stdtrit
 
 from jaxinv.linalg.norms import row_norms
+from jaxinv.linalg.shared import per_row
 
 SURE = 3.0  # standard deviations
 
@@ -31,7 +32,15 @@ def noise_of(
 ) -> Noise:
     """The noise of m observed entries behind k latent ones. weight: 0 where not observed."""
     observed = weight > 0
-    freedom = np.maximum(observed.sum(-1) - latent_size, 1)
-    level = row_norms(weight * misfit) / np.sqrt(freedom)
-    student = np.asarray(stdtrit(freedom, ndtr(SURE))) / SURE
-    return Noise(level, (student * level)[:, None] / np.where(observed, weight, np.inf))
+    level, sure = noise_levels(row_norms(weight * misfit), observed.sum(-1), latent_size)
+    return Noise(level, sure[:, None] / np.where(observed, weight, np.inf))
+
+
+def noise_levels(
+    size: Float[np.ndarray, " B"], observed: Int[np.ndarray, " B"], latent_size: int
+) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
+    """s, and t / SURE s, of weighted misfits of these norms. observed: entries that are."""
+    freedom = per_row(lambda m: np.maximum(m - latent_size, 1), observed)
+    student = per_row(lambda m: np.asarray(stdtrit(m, ndtr(SURE))) / SURE, freedom)
+    level = size / np.sqrt(freedom)
+    return level, student * level

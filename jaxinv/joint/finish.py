@@ -8,16 +8,15 @@ SOLVED falls where the residual, or that error, is larger than the caller allows
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.certify.kinks import pinned_at_kinks
 from jaxinv.certify.layered_gain import layered_gain
-from jaxinv.certify.local_rank import LocalRank, local_rank
-from jaxinv.certify.noise_level import noise_of
+from jaxinv.certify.local_rank import Errors, LocalRank, local_rank
+from jaxinv.certify.noise_level import noise_levels
 from jaxinv.certify.reach import reach
 from jaxinv.joint.descent.orthogonal_step import orthogonal_steps
 from jaxinv.joint.problem import Problem
-from jaxinv.linalg.norms import row_norms
 from jaxinv.linalg.on_device import on_device
 from jaxinv.outcome.inversion import Inversion, LayerReport
 from jaxinv.outcome.search_report import SearchReport
@@ -75,16 +74,16 @@ def finished(
     """
     there = np.isfinite(answer.latent).all(-1)
     latent = np.where(there[:, None], answer.latent, 0.0)
-    image = problem.image(latent)
-    misfit = np.where(there[:, None], problem.misfit(image), 0.0)
-    residual = np.where(there, row_norms(misfit), np.nan)
+    fit = problem.fit(latent)
+    left = np.where(there, fit.weighted, 0.0)
+    residual = np.where(there, fit.residual, np.nan)
     # A residual that overflows was not seen to be small.
     limit = np.minimum(answer.largest_residual, largest_residual)
     small = (residual <= limit) & np.isfinite(residual)
     explained = np.isin(answer.status, EXPLAINED)
     closest = answer.status == int(Status.CLOSEST)
     status = np.where((explained | closest) & ~small, int(Status.INEXACT), answer.status)
-    known = _around(problem, latent, misfit, there, explained & small)
+    known = _around(problem, fit.latent, np.where(explained & small, left, 0.0), there)
     if answer.minima and (ill := there & ~known.well).any():
         sharper = orthogonal_steps(problem, latent, ill)
         if (sharper != latent).any():
@@ -96,9 +95,9 @@ def finished(
     status = np.where(closest & (known.rank == 0), int(Status.INEXACT), status)
     word = np.where(undetermined > 0, int(Status.UNDERDETERMINED), int(Status.SOLVED))
     status = np.where(explained & small, word, status)
-    fine = _exact(problem, misfit)
+    fine = _exact(problem, left)
     exact = (status == int(Status.SOLVED)) & fine
-    tolerated = exact & (problem.loss(image) > problem.certain)
+    tolerated = exact & (fit.loss > problem.certain)
     noise = _noise_norm(problem, residual, np.isin(status, EXPLAINED) & ~fine)
     error = _allowed_error(
         problem, latent, residual, noise, np.where(there, known.gain, np.inf), tolerated
@@ -109,7 +108,7 @@ def finished(
         wide = error > answer.largest_error * np.linalg.norm(latent, axis=-1)
     status = np.where(exact & wide, int(Status.INEXACT), status)
     return Inversion(
-        latent=on_device(answer.latent),
+        latent=fit.latent if there.all() else on_device(answer.latent),
         status=on_device(status),
         undetermined=on_device(undetermined),
         residual=on_device(residual),
@@ -163,7 +162,7 @@ def _bent(
     if not asked.any():
         return error
     # All rows are handed on, asked or not: their number must not change the bits of those that are.
-    found = reach(problem.generator, latent, problem.weight > 0, size, np.where(asked, error, 0.0))
+    found = reach(problem.generator, latent, problem.observed, size, np.where(asked, error, 0.0))
     return np.where(asked, found, error)
 
 
@@ -174,30 +173,27 @@ def _noise_norm(
 
     A fit takes k of the m observed entries' shares of it: ||r||^2 is (m - k) / m of ||e||^2.
     """
-    rounding = row_norms(problem.rounding)
-    m, k = (problem.weight > 0).sum(-1), problem.generator.latent_size
+    rounding = problem.sizes.rounding
+    m, k = problem.count, problem.generator.latent_size
     share = np.sqrt(m / np.maximum(m - k, 1))
     with np.errstate(over="ignore"):
         return np.where(noisy, np.fmax(rounding, share * residual), rounding)
 
 
-def _exact(problem: Problem, misfit: Float[np.ndarray, "B n"]) -> Bool[np.ndarray, " B"]:
-    """Whether nothing but the rounding of exact data is left.
+def _exact(problem: Problem, left: Float[np.ndarray, " B"]) -> Bool[np.ndarray, " B"]:
+    """Whether nothing but the rounding of exact data is left. left: weighted norm of the misfit.
 
     What more is left, or the rounding of coarse data, is noise: `confidence` states its errors.
     """
-    weight = problem.weight
-    with np.errstate(over="ignore"):
-        rounding = row_norms(weight * problem.rounding)
-        fine = rounding <= EXACT * row_norms(weight * problem.observation)
-        left = row_norms(weight * misfit)
+    rounding = problem.sizes.weighted
+    fine = rounding <= EXACT * problem.sizes.whole
     return np.asarray(fine & (left <= np.maximum(EXACT * problem.size, rounding)))
 
 
 def _at(problem: Problem, answer: Provisional, latent: Float[np.ndarray, "B k"]) -> Provisional:
     """The answer at latents of smaller misfit: what they reproduce is explained."""
     there = np.isfinite(answer.latent).all(-1)
-    reproduced = there & (problem.loss(np.asarray(problem.generator(latent))) <= problem.certain)
+    reproduced = there & (problem.fit(latent).loss <= problem.certain)
     return replace(
         answer,
         latent=np.where(there[:, None], latent, answer.latent),
@@ -208,19 +204,19 @@ def _at(problem: Problem, answer: Provisional, latent: Float[np.ndarray, "B k"])
 
 def _around(
     problem: Problem,
-    latent: Float[np.ndarray, "B k"],
-    misfit: Float[np.ndarray, "B n"],
+    latent: Float[Array, "B k"],
+    noise: Float[np.ndarray, " B"],
     there: Bool[np.ndarray, " B"],
-    explained: Bool[np.ndarray, " B"],
 ) -> LocalRank:
     """What the observation determines there, where the misfit is noise or rounding.
 
-    It is where that is explained, and of no known size elsewhere. there: whether there is a latent,
-    and not 0 in its place.
+    noise: weighted norm of a misfit that is noise, 0 where it is of no known size. there: whether
+    there is a latent, and not 0 in its place.
     """
-    noise = noise_of(np.where(explained[:, None], misfit, 0.0), problem.weight, latent.shape[1])
-    error = np.hypot(noise.deviation, problem.rounding)
-    return local_rank(problem.generator, latent, problem.weight > 0, error, there)
+    _, sure = noise_levels(noise, problem.count, latent.shape[1])
+    _, weight, rounding = problem.entries
+    error = Errors(on_device(sure), weight, rounding)
+    return local_rank(problem.generator, latent, problem.observed, error, there)
 
 
 def _undetermined(

@@ -89,8 +89,7 @@ def judged(
     """
     latent = penalty.latent(found.latent)
     there = np.isfinite(latent).all(-1)
-    value = np.asarray(problem.generator(np.where(there[:, None], latent, 0.0)))
-    fits = there & (problem.loss(value) <= problem.limit)
+    fits = there & (problem.fit(np.where(there[:, None], latent, 0.0)).loss <= problem.limit)
     agreed = found.status == int(Status.SOLVED)
     status = np.where(fits, int(Status.SOLVED), found.status)
     search = found.search

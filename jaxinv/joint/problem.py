@@ -2,19 +2,39 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxinv.joint.descent.lanes import Engine, default_lanes
 from jaxinv.joint.descent.levenberg_marquardt import Box
+from jaxinv.joint.sizes import Entries, Known, Sizes, known_of
 from jaxinv.linalg.blocks import in_whole_vectors
 from jaxinv.linalg.norms import row_norms
+from jaxinv.linalg.on_device import on_device, on_host
+from jaxinv.linalg.shared import per_row
 from jaxinv.model.decoder import Decoder
 from jaxinv.settings import Auto, LevenbergMarquardt
 
 ROUNDED = 1e-11  # relative residual that only rounding leaves
 SMALL = 1 << 13  # entries of the Jacobians of all lanes: a product of as many takes no time
+
+
+class Fit(NamedTuple):
+    """What latents leave of the observations, r = G(z) - x of the observed entries, (B,) each.
+
+    latent, image: z and G(z), on the device. loss: ||W r||_2^2. residual: ||r||_2. weighted:
+    ||W r||_2, right where its square overflows as well.
+    """
+
+    latent: Float[Array, "B k"]
+    image: Float[Array, "B n"]
+    loss: Float[np.ndarray, " B"]
+    residual: Float[np.ndarray, " B"]
+    weighted: Float[np.ndarray, " B"]
 
 
 @dataclass(frozen=True)
@@ -24,10 +44,11 @@ class Problem:
     limit: (B,) weighted loss at which a row counts as reproduced where runs agree on it, certain:
     where a single run does, since rounding or the stated noise leaves as much. blank: (n,) the
     image of the code 0 (`blank_image`). rounding: (B, n) deviation of each entry from what G made,
-    were rounding all there is. row_ids: (B,) names by which rows draw their starting points. start:
-    the caller's own, NaN where one is left out. penalised: whether the last k entries are a
-    prior's, so that a misfit of all entries is never noise alone. cell: half the width of the cell
-    that an entry is known up to: inside it there is no misfit.
+    were rounding all there is; on the device or on the host. row_ids: (B,) names by which rows draw
+    their starting points. start: the caller's own, NaN where one is left out. penalised: whether
+    the last k entries are a prior's, so that a misfit of all entries is never noise alone. cell:
+    half the width of the cell that an entry is known up to: inside it there is no misfit. known:
+    what has been computed of these entries already, or of others: then it is computed anew.
     """
 
     generator: Decoder
@@ -37,33 +58,61 @@ class Problem:
     limit: Float[np.ndarray, " B"]
     certain: Float[np.ndarray, " B"]
     blank: Float[np.ndarray, " n"]
-    rounding: Float[np.ndarray, "B n"]
+    rounding: Float[Any, "B n"]
     box: Box
     seed: int
     row_ids: Int[np.ndarray, " B"]
     start: Float[np.ndarray, "B s k"] | None = None
     penalised: bool = False
     cell: float = 0.0
-    _seen: dict[bytes, Float[np.ndarray, "B n"]] = field(
-        init=False, default_factory=dict, repr=False, compare=False
-    )
+    known: Known | None = field(default=None, repr=False, compare=False)
+    _seen: dict[bytes, Fit] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     @cached_property
+    def _known(self) -> Known:
+        source = self.observation, self.weight, self.rounding, self.blank
+        if self.known is not None and self.known.holds_for(*source):
+            return self.known
+        return known_of(*source)
+
+    @property
+    def entries(self) -> Entries:
+        """The batch on the device, where it is sent once."""
+        return self._known.entries
+
+    @property
+    def sizes(self) -> Sizes:
+        """Norms of the observations."""
+        return self._known.sizes
+
+    @property
     def size(self) -> Float[np.ndarray, " B"]:
         """Weighted norm of what a code explains of each observation."""
-        return explained_size(self.observation, self.weight, self.blank)
+        return np.asarray(self.sizes.moved)
 
-    def image(self, latent: Float[np.ndarray, "B k"]) -> Float[np.ndarray, "B n"]:
-        """G(z) on the host, read-only; the latents asked for last are not computed again.
+    @cached_property
+    def observed(self) -> Bool[np.ndarray, "B n"]:
+        """Which entries are."""
+        return per_row(lambda weight: weight > 0, self.weight)
 
-        A method looks at what it has found, and the last word is on the same latents: one
-        evaluation, and one journey of (B, n) entries from the device.
+    @cached_property
+    def count(self) -> Int[np.ndarray, " B"]:
+        """How many are."""
+        return per_row(lambda observed: observed.sum(-1), self.observed)
+
+    def fit(self, latent: Float[np.ndarray, "B k"]) -> Fit:
+        """What these latents leave; those asked for last are not looked at again.
+
+        A method looks at what it has found, and the last word is on the same latents. The image,
+        of as many entries as the observations, stays on the device.
         """
         key = latent.tobytes()
         if key not in self._seen:
-            image = np.asarray(self.generator(latent))
+            there = on_device(latent)
+            observation, weight, _ = self.entries
+            image, left = _left(self.generator, there, observation, weight, self.cell)
             self._seen.clear()
-            self._seen[key] = image
+            self._seen[key] = Fit(there, image, *on_host(left))
         return self._seen[key]
 
     def misfit(self, image: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
@@ -106,23 +155,30 @@ def engine_of(problem: Problem, method: LevenbergMarquardt | Auto) -> Engine:
     return Engine(problem.generator, *data, lanes, method.steps)
 
 
-def blank_image(decoder: Decoder, box: Box, batch: int) -> Float[np.ndarray, " n"]:
+def blank_image(
+    decoder: Decoder, box: Box, observation: Float[Array, "B n"]
+) -> Float[np.ndarray, " n"]:
     """G(0), or G where the box comes nearest to 0, by the program that a batch is computed with."""
-    zero = np.clip(np.zeros((batch, decoder.latent_size)), box.low, box.high)
-    return np.asarray(decoder(zero))[0].copy()
+    zero = np.clip(np.zeros((len(observation), decoder.latent_size)), box.low, box.high)
+    one = on_device(np.ones((1, observation.shape[1])))
+    image, _ = _left(decoder, on_device(zero), observation, one, 0.0)
+    return np.asarray(image)[0].copy()
 
 
-def explained_size(
-    observation: Float[np.ndarray, "B n"],
-    weight: Float[np.ndarray, "B n"],
-    blank: Float[np.ndarray, " n"],
-) -> Float[np.ndarray, " B"]:
-    """min(||W x||, ||W (x - G(0))||): a misfit beside a large bias says nothing of the code."""
-    seen = weight > 0
-    with np.errstate(over="ignore", invalid="ignore"):
-        moved = np.where(seen, observation - blank, 0.0)
-        size = row_norms(weight * np.where(seen, observation, 0.0))
-        return np.fmin(size, row_norms(weight * moved))
+@jax.jit
+def _left(
+    decoder: Decoder,
+    latent: Float[Array, "B k"],
+    observation: Float[Array, "B n"],
+    weight: Float[Array, "#B n"],
+    cell: float,
+) -> tuple[Float[Array, "B n"], tuple[Float[Array, " B"], ...]]:
+    """G(z); and ||W r||^2, ||r|| and ||W r|| of what is left outside the cells."""
+    image = decoder.value(latent)
+    away = jnp.where(weight > 0, image - observation, 0.0)
+    away -= jnp.clip(away, -cell, cell)
+    weighted = weight * away
+    return image, ((weighted**2).sum(-1), row_norms(away, jnp), row_norms(weighted, jnp))
 
 
 def reproduced(problem: Problem, tolerance: float) -> Float[np.ndarray, " B"]:
@@ -130,6 +186,4 @@ def reproduced(problem: Problem, tolerance: float) -> Float[np.ndarray, " B"]:
 
     A share `tolerance` of what a code explains, or what rounding leaves.
     """
-    mask = (problem.weight > 0).astype(np.float64)
-    size = explained_size(problem.observation, mask, problem.blank)
-    return np.maximum(tolerance * size, row_norms(problem.rounding))
+    return np.maximum(tolerance * problem.sizes.told, problem.sizes.rounding)

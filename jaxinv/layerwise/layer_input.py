@@ -18,6 +18,7 @@ from jaxinv.layerwise.signs import best_of_sets
 from jaxinv.layerwise.tolerance import Accepted, literal_loop, smallest_accepted
 from jaxinv.layerwise.true_residual import L1, RELAXED, best_of_grid, walk
 from jaxinv.linalg.on_device import on_device, on_host
+from jaxinv.linalg.shared import shared
 from jaxinv.model.layer import Layer
 from jaxinv.outcome.status import Status
 from jaxinv.settings import L1LP, Exact, LayerLP, LinfLP, RelaxedLP
@@ -49,20 +50,22 @@ def where_realizable(
     row_weight: Float[np.ndarray, "B n"],
     live: Bool[np.ndarray, " B"],
     method: Exact,
-    error: Float[np.ndarray, "B _"],
+    error: Float[Array, "B _"],
 ) -> LayerInput:
     """Section 3: least squares on the active rows, with the rank of each observation's rows.
 
     error: deviation of each output by rounding, or one for all entries of a row; an output no
-    larger is not known to be active.
+    larger is not known to be active. x: anything in rows that are not live.
     """
-    square = np.broadcast_to(error, row_weight.shape) ** 2
-    typical = np.sqrt(square.sum(-1) / np.maximum((row_weight > 0).sum(-1), 1))
-    limits = method.threshold, on_device(typical)
-    rows = _rows_above(layer, x, on_device(row_weight), *limits, method.noise)
-    # Asked for before the host waits for the solution: one round trip has both.
-    amplified = _amplified(layer, x, rows, on_device(error))
-    answer, moved = least_squares.solve(layer.weight, rows, live, method.rank_tolerance, amplified)
+    weight = on_device(shared(row_weight))
+    there = on_device(live)
+    found = _solved(layer, x, weight, there, method.threshold, error, method.noise)
+    rows, attempt, amplified = found
+    # One round trip has all that is to be known of them.
+    said, moved = on_host((attempt.said, amplified))
+    answer = least_squares.decided(
+        layer.weight, rows, attempt.latent, said, live, method.rank_tolerance
+    )
     free = layer.width_in - answer.rank
     return LayerInput(
         latent=answer.latent,
@@ -78,20 +81,28 @@ def where_realizable(
 
 
 @jax.jit
-def _rows_above(
+def _solved(
     layer: Layer,
     x: Float[Array, "B n"],
-    row_weight: Float[Array, "B n"],
+    row_weight: Float[Array, "#B n"],
+    live: Bool[Array, " B"],
     threshold: float,
-    typical: Float[Array, " B"],
+    error: Float[Array, "B _"],
     noise: float,
-) -> LinearRows:
-    """The rows above `threshold` of the observation's largest entry, and above a typical error."""
-    size = jnp.max(jnp.where(row_weight > 0, jnp.abs(x), 0.0), axis=-1)
-    return linear_rows(layer, x, row_weight, jnp.maximum(threshold * size, typical), noise)
+) -> tuple[LinearRows, least_squares.Attempt, Float[Array, " B"]]:
+    """Least squares on the rows above a threshold; and what errors of x are of their targets.
+
+    The threshold is a share of the observation's largest entry, and no less than a typical error.
+    """
+    x = jnp.where(live[:, None], x, 0.0)
+    seen = row_weight > 0
+    size = jnp.max(jnp.where(seen, jnp.abs(x), 0.0), axis=-1)
+    square = jnp.broadcast_to(error, x.shape) ** 2
+    typical = jnp.sqrt(square.sum(-1) / jnp.maximum(seen.sum(-1), 1))
+    rows = linear_rows(layer, x, row_weight, jnp.maximum(threshold * size, typical), noise)
+    return rows, least_squares.attempt(layer.weight, rows), _amplified(layer, x, rows, error)
 
 
-@jax.jit
 def _amplified(
     layer: Layer,
     x: Float[Array, "B n"],
@@ -124,12 +135,12 @@ def under_noise(
 
     carried: the tolerances that the layer above accepted, 0 where there is none.
     """
-    weight, bias, seen = on_host((layer.weight, layer.bias, x))
+    weight, bias = layer.on_host
     rows = Rows(
         weight,
         bias,
         layer.activation,
-        seen,
+        np.where(live[:, None], np.asarray(x), 0.0),
         row_weight,
         box,
         one_sided=layer.activation.kind == "leaky_relu" and method.negative == "inactive",

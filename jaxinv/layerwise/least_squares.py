@@ -23,7 +23,6 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxinv.layerwise.active_rows import LinearRows
 from jaxinv.linalg import cholesky
 from jaxinv.linalg.normal_matrix import normal_matrices
-from jaxinv.linalg.on_device import on_host
 
 REFINEMENTS = 3
 # Below this the squared condition number leaves too few digits: the singular values decide.
@@ -47,22 +46,45 @@ class LeastSquares(NamedTuple):
     active: Int[np.ndarray, " B"]
 
 
-def solve(
+class Said(NamedTuple):
+    """What a solution says of itself: active rows, least eigenvalue, and ||W_I z - t_I||_2."""
+
+    active: Int[Any, " B"]
+    least: "Least"
+    residual: Float[Any, " B"]
+
+
+class Attempt(NamedTuple):
+    """A solution that singular values have yet to decide on where it leaves the rank in doubt."""
+
+    latent: Float[Array, "B k"]
+    said: Said
+
+
+def attempt(matrix: Float[Array, "n k"], rows: LinearRows) -> Attempt:
+    """The refined solution of every observation, for use inside a traced computation.
+
+    The residual is that of all rows, before any is known to be decided otherwise: few ever are.
+    """
+    latent, least = _refined(matrix, rows.target, rows.weight, 0.0)
+    active = rows.active.sum(-1)
+    return Attempt(latent, Said(active, least, _residual(matrix, rows, latent)))
+
+
+def decided(
     matrix: Float[Array, "n k"],
     rows: LinearRows,
+    latent: Float[Array, "B k"],
+    said: Said,
     live: Bool[np.ndarray, " B"],
     rank_tolerance: float,
-    beside: Array | None = None,
-) -> tuple[LeastSquares, Any]:
-    """Solve every observation; rows that are not live (failed before) are not looked at twice.
+) -> LeastSquares:
+    """The solution, by singular values where what it said of itself leaves the rank in doubt.
 
-    beside: what else is computed by then, and comes to the host in the same round trip.
+    said: on the host. Rows that are not live (failed before) are not looked at twice.
     """
     k = matrix.shape[1]
-    latent, least, active = _counted(matrix, rows)
-    # Of all rows, before any is known to be decided on the host: few ever are.
-    parts = active, least, _residual(matrix, rows, latent), beside
-    count, (eigenvalue, column), residual, beside = on_host(parts)
+    count, (eigenvalue, column), residual = said
     trusted = eigenvalue > SUSPECT_EIGENVALUE
     suspect = np.flatnonzero(live & ~(trusted & (count >= k)))
     rank = np.full(len(count), k)
@@ -74,7 +96,7 @@ def solve(
         )
         latent = latent.at[jnp.asarray(suspect)].set(jnp.asarray(replacement))
         residual = np.asarray(_residual(matrix, rows, latent))
-    return LeastSquares(latent, rank, residual, gain, count), beside
+    return LeastSquares(latent, rank, residual, gain, count)
 
 
 class Least(NamedTuple):
@@ -142,13 +164,6 @@ def _refined(
     latent = jax.lax.fori_loop(0, 1 + refinements, refine, latent)
     shortest = jnp.sqrt(diagonal.min(-1))
     return latent, Least(cholesky.least_eigenvalue(factor, matrix.shape[1]), shortest)
-
-
-@jax.jit
-def _counted(
-    matrix: Float[Array, "n k"], rows: LinearRows
-) -> tuple[Float[Array, "B k"], Least, Int[Array, " B"]]:
-    return *_refined(matrix, rows.target, rows.weight, 0.0), rows.active.sum(-1)
 
 
 @jax.jit

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -21,7 +20,7 @@ LatentBounds = tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]
 class Swept:
     """The codes of a sweep before the final residual: latent (B, k), status and dimension (B,)."""
 
-    latent: Float[Array, "B k"]
+    latent: Float[np.ndarray, "B k"]
     status: Int[np.ndarray, " B"]
     undetermined: Int[np.ndarray, " B"]
     layers: tuple[LayerReport, ...]
@@ -34,7 +33,7 @@ def sweep(
     live: Bool[np.ndarray, " B"],
     method: Exact | LayerLP,
     latent_bounds: LatentBounds,
-    rounding: Float[np.ndarray, "B n"],
+    rounding: Float[Array, "B n"],
 ) -> Swept:
     """Invert every live observation; a row that fails at a layer stays failed below it.
 
@@ -46,11 +45,11 @@ def sweep(
     status = np.where(live, int(Status.SOLVED), int(Status.BAD_INPUT))
     undetermined = np.zeros(batch, np.int64)
     reports: list[LayerReport] = []
-    x, carried, error = observations, np.zeros(batch), rounding
+    x, carried, error = observations, np.zeros(batch), rounding  # x: of live rows, else anything
     for i in reversed(range(generator.depth)):
         layer = generator.layers[i]
         if i < generator.depth - 1:
-            entry_weight = np.ones((batch, layer.width))
+            entry_weight = np.broadcast_to(1.0, (batch, layer.width))
         box = _box(generator, i, batch, latent_bounds)
         if isinstance(method, Exact):
             found = where_realizable(layer, x, entry_weight, live, method, error)
@@ -58,14 +57,14 @@ def sweep(
             above = generator.depth - 1 - i
             found = under_noise(layer, x, entry_weight, live, method, box, above, carried)
             carried = found.tolerance
-        error = found.error[:, None]
+        error = on_device(found.error[:, None])
         status = np.where(live, _worse(status, found.status), status)
         # The outermost layer that leaves freedom says how much; what follows builds on a choice.
         undetermined = np.where(live & (undetermined == 0), found.undetermined, undetermined)
         live = live & _has_latent(status)
         reports.append(_report(found, live, status))
-        x = jnp.where(live[:, None], found.latent, 0.0)
-    latent = jnp.where(live[:, None], x, jnp.nan)
+        x = found.latent
+    latent = np.where(live[:, None], np.asarray(x), np.nan)
     return Swept(latent, status, np.where(live, undetermined, 0), tuple(reversed(reports)))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.linalg import solve_triangular
 
+from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.model.activation import Activation
 from jaxinv.model.given import real_array
 from jaxinv.model.linear.dense import Dense
@@ -98,14 +99,21 @@ class Layer:
         return self.activation(self.preactivation(z))
 
     @cached_property
-    def pseudo_inverse(self) -> Float[np.ndarray, "k n"]:
+    def on_host(self) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, " n"]]:
+        """W and b as NumPy's arrays, fetched once and kept."""
+        weight, bias = on_host((self.weight, self.bias))
+        return weight, bias
+
+    @cached_property
+    def pseudo_inverse(self) -> Float[Array, "k n"]:
         """W^+ = R^-1 Q' of W = Q R, computed once and kept; NaN where R is singular."""
-        basis, upper = np.linalg.qr(np.asarray(self.weight))
+        basis, upper = np.linalg.qr(self.on_host[0])
         try:
             inverse: np.ndarray = solve_triangular(upper, basis.T, check_finite=False)
         except np.linalg.LinAlgError:
             inverse = np.full(basis.T.shape, np.nan)
-        return inverse
+        with jax.enable_x64(True):
+            return on_device(inverse)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel between processes in float64, whatever JAX's setting there, and W^+ not at all."""

@@ -11,12 +11,12 @@ from jaxinv.model.decoder import Decoder
 # Half the distance between neighbours at one, 2^-p with p bits in the significand.
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 PIXEL = {"uint8": 1.0 / 255.0}  # the step of what was scaled to [0, 1] afterwards
-# Images are bytes scaled to one of these ranges, as far as single precision shows it. So many
-# different values inside a range are not multiples of its step by chance; multiples of a fifth, 51
-# steps, may be, which are written by hand. A value alone is none either where it is one as exactly
-# as single precision can be, and no multiple of a fifteenth.
+# Images are bytes scaled to one of these ranges, as far as single precision shows it. Two different
+# values inside a range are not multiples of its step by chance; multiples of a fifth, 51 steps, may
+# be, which are written by hand. A value alone is none either where it is one as exactly as single
+# precision can be, and no multiple of a fifteenth.
 RANGES = ((0.0, 1.0), (-1.0, 1.0))
-MULTIPLE, FEWEST_LEVELS, FIFTH = 2.0**-12, 2, 51
+MULTIPLE, FIFTH = 2.0**-12, 51
 EXACT_MULTIPLE, FIFTEENTH = 2.0**-15, 17
 # Roundings on the way through a net add up to a few of the last one, of entries near zero as well:
 # they are of the size of the sums that cancelled there.
@@ -36,11 +36,9 @@ class Rounding(NamedTuple):
     unit: float
     step: Float[np.ndarray, " B"] | float | None = 0.0
 
-    def steps(
-        self, x: Float[np.ndarray, "B n"], seen: Bool[np.ndarray, "B n"]
-    ) -> Float[np.ndarray, " B"]:
-        """The step of each of these rows."""
-        return byte_steps(x, seen) if self.step is None else np.broadcast_to(self.step, len(x))
+    def steps(self, x: Float[Any, "B n"], seen: Bool[Any, "#B n"], xp: Any = np) -> Any:
+        """The step of each of these rows. xp: `numpy`, or `jax.numpy` in a traced computation."""
+        return byte_steps(x, seen, xp) if self.step is None else xp.broadcast_to(self.step, len(x))
 
 
 def rounding_of(observations: Any, precision: Any) -> Rounding:
@@ -71,51 +69,48 @@ def rounding_of(observations: Any, precision: Any) -> Rounding:
 
 def entry_rounding(
     rounding: Rounding,
-    x: Float[np.ndarray, "B n"],
-    observed: Float[np.ndarray, "B n"],
+    x: Float[Any, "B n"],
+    observed: Float[Any, "#B n"],
     decoder: Decoder,
     accumulated: float = ACCUMULATED,
-) -> Float[np.ndarray, "B n"]:
-    """The deviation of each observed entry from what G made, were rounding all there is.
+    xp: Any = np,
+) -> Any:
+    """The deviation of each observed entry from what G made, were rounding all there is: (B, n).
 
-    accumulated: how many roundings of the last one those on the way through the net make.
+    accumulated: how many roundings of the last one those on the way through the net make. xp:
+    `numpy`, or `jax.numpy` in a traced computation.
 
     Small entries are what is left of large ones, but for those behind a sigmoid, whose rounding is
     relative to each.
     """
     cancelled = not (decoder.layers and decoder.layers[-1].activation.kind == "sigmoid")
     seen = observed > 0
-    largest = np.abs(x).max(-1, keepdims=True, initial=0.0)
-    scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
-    square = (np.where(seen, x, 0.0) / scale) ** 2
-    typical = scale * np.sqrt(square.sum(-1, keepdims=True) / np.maximum(seen.sum(-1), 1)[:, None])
-    relative = rounding.unit * np.abs(x)
+    largest = xp.abs(x).max(-1, keepdims=True, initial=0.0)
+    scale = xp.where((largest > 0) & xp.isfinite(largest), largest, 1.0)
+    square = (xp.where(seen, x, 0.0) / scale) ** 2
+    typical = scale * xp.sqrt(square.sum(-1, keepdims=True) / xp.maximum(seen.sum(-1), 1)[:, None])
+    relative = rounding.unit * xp.abs(x)
     if rounding.unit <= COMPUTED_IN:
         relative = accumulated * (relative + rounding.unit * typical * cancelled)
-    step = rounding.steps(x, seen)[:, None]
-    return np.where(seen, np.hypot(relative, step / np.sqrt(12.0)), 0.0)
+    step = rounding.steps(x, seen, xp)[:, None]
+    return xp.where(seen, xp.hypot(relative, step / np.sqrt(12.0)), 0.0)
 
 
-def byte_steps(
-    x: Float[np.ndarray, "B n"], seen: Bool[np.ndarray, "B n"]
-) -> Float[np.ndarray, " B"]:
-    """The step of rows that are bytes scaled to one of RANGES, 0 of others."""
-    steps = np.zeros(len(x))
+def byte_steps(x: Float[Any, "B n"], seen: Bool[Any, "#B n"], xp: Any = np) -> Any:
+    """The step of rows that are bytes scaled to one of RANGES, 0 of others: (B,)."""
+    steps = xp.zeros(len(x))
     for low, high in RANGES:
         step = (high - low) / 255.0
-        level = (np.where(seen, x, low) - low) / step
-        nearest = np.round(level)
+        level = (xp.where(seen, x, low) - low) / step
+        nearest = xp.round(level)
         with np.errstate(invalid="ignore"):
-            off = np.abs(level - nearest)
-        multiple = (off <= MULTIPLE) & (level > -0.5) & (level < 255.5)
-        rows = np.flatnonzero(multiple.all(-1) & (steps == 0))
-        if not rows.size:
-            continue
-        told = nearest[rows]
-        within = (told > 0) & (told < 255)
-        inside = np.sort(np.where(within & (told % FIFTH != 0), told, 0.0), axis=-1)
-        levels = (np.diff(inside, axis=-1, prepend=0.0) > 0).sum(-1)
-        alone = (within & (told % FIFTEENTH != 0)).any(-1)
-        alone &= (off[rows] <= EXACT_MULTIPLE).all(-1)
-        steps[rows] = np.where((levels >= FEWEST_LEVELS) | alone, step, 0.0)
+            off = xp.abs(level - nearest)
+            within = (nearest > 0) & (nearest < 255)
+            told = within & (nearest % FIFTH != 0)
+            alone = (within & (nearest % FIFTEENTH != 0)).any(-1)
+        multiple = ((off <= MULTIPLE) & (level > -0.5) & (level < 255.5)).all(-1)
+        least = xp.where(told, nearest, 255.0).min(-1, initial=255.0)
+        different = least < xp.where(told, nearest, 0.0).max(-1, initial=0.0)
+        alone &= (off <= EXACT_MULTIPLE).all(-1)
+        steps = xp.where((steps == 0) & multiple & (different | alone), step, steps)
     return steps

@@ -191,6 +191,8 @@ class Inversion:
 
 def concatenate(parts: Sequence[Inversion]) -> Inversion:
     """Join the inversions of consecutive chunks along the batch axis."""
+    if len(parts) == 1:
+        return parts[0]
     with jax.enable_x64(True):
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 

@@ -116,9 +116,7 @@ def descended(problem: Problem, method: GradientDescent) -> Provisional:
         left_out = ~np.isfinite(given).all(-1, keepdims=True)
         starts = on_device(np.where(left_out, starts, given))
     x, weight = (on_device(padded(part)) for part in (problem.observation, problem.weight))
-    box = problem.box
-    starts = jnp.clip(starts, box.low, box.high)
-    best: BestRun = _best_run(problem.generator, x, weight, starts, box, method)
+    best: BestRun = _best_run(problem.generator, x, weight, starts, problem.box, method)
     live, latent, status = problem.live, *(np.asarray(part)[:rows] for part in best)
     return Provisional(
         latent=np.where(live[:, None], latent, np.nan),
@@ -267,7 +265,7 @@ def _best_run(
     box: Box,
     method: GradientDescent,
 ) -> BestRun:
-    runs = descend(generator, x, weight, starts, box, method)
+    runs = descend(generator, x, weight, jnp.clip(starts, box.low, box.high), box, method)
     return keep_best(generator, x, weight, runs, method)
 
 

@@ -34,14 +34,14 @@ def orthogonal_steps(
     halvings: of a step that does not, before it is given up.
     """
     best, left = latent, which
-    loss = problem.loss(np.asarray(problem.generator(best)))
+    loss = problem.fit(best).loss
     for _ in range(steps):
         delta, pays = np.zeros_like(best), np.zeros_like(left)
         for row, value, columns in linearized(problem.generator, best, np.flatnonzero(left)):
             delta[row] = _step(problem, row, best[row], value, columns)
         for halving in range(halvings + 1):
             trial = np.clip(best + delta / 2**halving, problem.box.low, problem.box.high)
-            after = problem.loss(np.asarray(problem.generator(trial)))
+            after = problem.fit(trial).loss
             lower = left & ~pays & (loss - after > SMALL_DECREASE * loss)
             best, loss = np.where(lower[:, None], trial, best), np.where(lower, after, loss)
             pays |= lower

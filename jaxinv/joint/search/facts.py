@@ -7,7 +7,6 @@ from jaxtyping import Bool, Float
 
 from jaxinv.joint.descent.linearization import has_relu
 from jaxinv.joint.problem import ROUNDED, Problem
-from jaxinv.linalg.norms import row_norms
 
 AMPLE = 4.0  # equations an unknown: with fewer a small misfit may well be a false minimum's
 # Degrees of freedom of which one cell more or less, nine variances say, takes no more than 2%: the
@@ -46,20 +45,17 @@ class Facts:
 def facts(problem: Problem) -> Facts:
     """What the observations say by themselves."""
     batch = len(problem.live)
-    binding = problem.weight > 0
+    binding = problem.count
     noisy = np.ones(batch, bool)
     layers = problem.generator.layers
     if layers and layers[-1].activation.kind == "relu":
         # Noise added to a ReLU's outputs makes some of them negative: without, misfit is misfit.
-        noisy = np.asarray((binding & (problem.observation < 0)).any(axis=1))
-        binding &= problem.observation > 0
-    freedom = (problem.weight > 0).sum(-1) - problem.generator.latent_size
-    size = problem.size
+        noisy, binding = problem.sizes.negative, problem.sizes.positive
+    freedom = problem.count - problem.generator.latent_size
+    whole, size = problem.sizes.whole, problem.size
     with np.errstate(over="ignore"):
-        whole = row_norms(problem.weight * problem.observation)
         least, largest = (ROUNDED * whole) ** 2, whole**2
-        rounding = row_norms(problem.weight * problem.rounding)
-        rounded = np.maximum(ROUNDED * size, rounding) ** 2
+        rounded = np.maximum(ROUNDED * size, problem.sizes.weighted) ** 2
     # Where squares overflow or underflow there is no loss to lower.
     held = np.isfinite(largest + problem.limit)
     held &= (whole == 0) | (least >= np.finfo(float).tiny)
@@ -70,7 +66,7 @@ def facts(problem: Problem) -> Facts:
         size=np.where(held, size, np.inf),
         telling=(freedom >= TELLING) | (not has_relu(problem.generator)),
         powerful=freedom >= POWERFUL,
-        ample=binding.sum(-1) >= AMPLE * problem.generator.latent_size,
+        ample=binding >= AMPLE * problem.generator.latent_size,
         noisy=noisy,
         noise_low=np.full(batch, np.inf),
         noise_high=np.full(batch, -np.inf),

@@ -27,7 +27,7 @@ BACK = 3  # points of SPREADS from which the lowest minimum must be met, up to 1
 
 def with_neighbours(problem: Problem, search: Search) -> Search:
     """The search, its rows that noise explains in the lowest minimum of the cells around."""
-    seen = (problem.weight > 0).sum(-1) - problem.generator.latent_size
+    seen = problem.count - problem.generator.latent_size
     noisy = (search.explained | search.believed) & ~search.reproduced
     asked = noisy & search.facts.live & ~search.facts.powerful & (seen > 0)
     rugged = np.zeros_like(asked)
@@ -45,7 +45,7 @@ def with_neighbours(problem: Problem, search: Search) -> Search:
                 point + spread * (root * e[:, None]).sum(-1), problem.box.low, problem.box.high
             )
             end = orthogonal_steps(problem, point, asked, STEPS, HALVINGS)
-            ends[place] = after = problem.loss(np.asarray(problem.generator(end)))
+            ends[place] = after = problem.fit(end).loss
             lower = asked & (after < least)
             best, least = np.where(lower[:, None], end, best), np.where(lower, after, least)
         rows = np.flatnonzero(asked & (least < loss))

@@ -42,6 +42,7 @@ from jaxinv.joint.search.state import (
 from jaxinv.joint.search.structure import structured
 from jaxinv.joint.search.waves import WaveMaker, waves
 from jaxinv.linalg.on_device import on_device
+from jaxinv.linalg.shared import per_row
 from jaxinv.model.decoder import Decoder
 from jaxinv.model.generator import Generator
 from jaxinv.outcome.search_report import Start
@@ -161,7 +162,7 @@ def _sharpened(problem: Problem, search: Search) -> Search:
     latent = orthogonal_steps(
         problem, np.where(between[:, None], search.minima.latent, 0.0), between
     )
-    loss = problem.loss(np.asarray(problem.generator(latent)))
+    loss = problem.fit(latent).loss
     rows = np.flatnonzero(between)
     nothing = np.zeros(len(rows), np.int64)
     return with_ends(search, rows, Runs(latent[rows], loss[rows], nothing, nothing == 0))
@@ -195,14 +196,14 @@ def _run_operations(generator: Decoder) -> float:
 
 def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
     """Settle the rows that the layers determine one by one, up to rounding or up to noise."""
-    tried = search.open & (problem.weight > 0).all(-1)
+    x = problem.observation
+    tried = search.open & (problem.count == x.shape[1])
     if not tried.any():
         return search
-    x = np.where(tried[:, None], problem.observation, 0.0)
-    found = unrolled.unrolled(problem.generator, x)
+    found = unrolled.unrolled(problem.generator, problem.entries.observation, tried)
     search = settled(problem, search, found.latent)
     # One noise level is a row's to estimate, not one for each of its entries.
-    even = (problem.weight == problem.weight[:, :1]).all(-1)
+    even = per_row(lambda weight: (weight == weight[:, :1]).all(-1), problem.weight)
     rows = np.flatnonzero(search.open & tried & even & found.usable)
     if not rows.size:
         return search
@@ -211,7 +212,7 @@ def _from_unrolling(problem: Problem, search: Search, engine: Engine) -> Search:
     low, high = (square * bound[rows] for bound in bounds)
     search = with_noise(search, rows, low, high)
     # What fits worse than no code at all is no start: the layers have amplified too much noise.
-    loss = problem.loss(problem.image(found.latent))
+    loss = problem.fit(found.latent).loss
     fitted = loss[rows] < search.facts.size[rows] ** 2
     rows, low, high, square = (part[fitted] for part in (rows, low, high, square))
     if not rows.size:
@@ -287,7 +288,7 @@ def _prefix(
         live=rows,
         limit=limit,
         certain=limit,
-        blank=blank_image(generator, problem.box, len(hidden)),
+        blank=blank_image(generator, problem.box, on_device(hidden)),
         rounding=np.zeros_like(hidden),
         box=problem.box,
         seed=problem.seed,

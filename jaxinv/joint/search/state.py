@@ -166,7 +166,7 @@ def with_ends(search: Search, rows: Int[np.ndarray, " T"], runs: Runs) -> Search
 
 def settled(problem: Problem, search: Search, latent: Float[np.ndarray, "B k"]) -> Search:
     """Keep what reproduces an open row to rounding: nothing is left that a run could lower."""
-    loss = problem.loss(problem.image(latent))
+    loss = problem.fit(latent).loss
     with np.errstate(over="ignore"):
         least = (ROUNDED * search.facts.size) ** 2
     done = search.open & problem.box.holds(latent) & (loss <= least)

@@ -19,10 +19,9 @@ def structured(
     images: Float[Array, "P n"],
 ) -> Bool[np.ndarray, " B"]:
     """Rows whose misfit at this latent a test refuses to call noise."""
-    value = np.asarray(problem.generator(np.where(np.isfinite(latent), latent, 0.0)))
-    observed = problem.weight > 0
+    fit = problem.fit(np.where(np.isfinite(latent), latent, 0.0))
+    value, observed = np.asarray(fit.image), problem.observed
     with np.errstate(over="ignore", invalid="ignore"):
         misfit = problem.weight * problem.misfit(value)
-    loss = problem.loss(value)
-    code = tells_of_a_code(problem.generator, problem.size, loss, observed.sum(-1))
+    code = tells_of_a_code(problem.generator, problem.size, fit.loss, problem.count)
     return resembles_images(problem, value, images) | not_gaussian(misfit, observed) | ~code

@@ -7,7 +7,7 @@ observation, which suffices to refine in double. What comes out is looked at, ne
 an answer where G(z) reproduces x to rounding, and a start where there is noise.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jaxinv.joint.search.lack_of_fit import OuterNoise, outer_noise
 from jaxinv.joint.search.peeling import ROUNDING
 from jaxinv.layerwise.active_rows import LinearRows, linear_rows
 from jaxinv.layerwise.least_squares import quick_centre
+from jaxinv.linalg.norms import row_norms
 from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.model.decoder import Decoder
 
@@ -39,13 +40,19 @@ class Unrolled(NamedTuple):
     noise: OuterNoise
 
 
-def unrolled(generator: Decoder, x: Float[np.ndarray, "B n"]) -> Unrolled:
-    """Estimate the latent of fully observed rows."""
+def unrolled(
+    generator: Decoder, x: Float[Any, "B n"], tried: Bool[np.ndarray, " B"] | None = None
+) -> Unrolled:
+    """Estimate the latent of fully observed rows, on the device or on the host.
+
+    tried: rows to estimate, None for all; zeros stand for the others.
+    """
+    tried = np.ones(len(x), bool) if tried is None else tried
     inverses = [
         None if layer.activation.kind == "relu" else layer.pseudo_inverse
         for layer in generator.layers
     ]
-    latent, usable, outer = _last_layer_first(generator, inverses, on_device(x))
+    latent, usable, outer = _last_layer_first(generator, inverses, on_device(x), on_device(tried))
     found, settled, small = on_host((latent, usable, outer.small))
     noise = outer_noise(generator.layers[-1], outer.rows, outer.misfit, settled & ~small)
     return Unrolled(found, settled, noise)
@@ -64,14 +71,17 @@ class _Outer(NamedTuple):
 
 @jax.jit
 def _last_layer_first(
-    generator: Decoder, inverses: list[Array | None], x: Float[Array, "B n"]
+    generator: Decoder,
+    inverses: list[Array | None],
+    x: Float[Array, "B n"],
+    tried: Bool[Array, " B"],
 ) -> tuple[Float[Array, "B k"], Bool[Array, " B"], _Outer]:
     """Latents, which of them are usable, and the last layer's part in them.
 
     In one piece: NumPy's products in between would leave its threads spinning on the cores that
     XLA's next step is to run on.
     """
-    hidden, outer, usable = x, None, jnp.ones(len(x), bool)
+    hidden, outer, usable = jnp.where(tried[:, None], x, 0.0), None, jnp.ones(len(x), bool)
     for layer, inverse in zip(generator.layers[::-1], inverses[::-1], strict=True):
         threshold = ROUNDING * jnp.abs(hidden).max(-1)
         if inverse is None:
@@ -87,18 +97,11 @@ def _last_layer_first(
         if outer is None:
             misfit = jnp.matmul(latent, layer.weight.T, precision="highest") - rows.target
             misfit = jnp.where(rows.active, misfit, 0.0)
-            small = _norm(misfit) <= CONSISTENT * _norm(rows.target)
+            small = row_norms(misfit, jnp) <= CONSISTENT * row_norms(rows.target, jnp)
             outer = _Outer(rows, misfit, small)
         hidden = latent
     assert outer is not None
     return hidden, usable, outer
-
-
-def _norm(rows: Float[Array, "B n"]) -> Float[Array, " B"]:
-    """||x||_2 of each row in units of its largest entry, whose square may overflow."""
-    largest = jnp.abs(rows).max(-1)
-    scale = jnp.where(largest > 0, largest, 1.0)
-    return scale * jnp.linalg.norm(rows / scale[:, None], axis=-1)
 
 
 def operations(generator: Decoder) -> float:
