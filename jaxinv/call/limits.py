@@ -13,7 +13,7 @@ from jaxinv.joint.sizes import Entries, Known, Sizes, sizes
 from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.linalg.shared import shared
 from jaxinv.model.decoder import Decoder
-from jaxinv.model.precision import SURELY, Rounding, byte_steps, entry_rounding
+from jaxinv.model.precision import ACCUMULATED, SURELY, Rounding, byte_steps, entry_rounding
 
 
 class Limits(NamedTuple):
@@ -72,10 +72,14 @@ def _rounded(
     """The rounding of every entry, sizes, and the norms that it leaves, likely and surely."""
     steps: Any = step if step is not None else byte_steps(x, weight > 0, jnp)
     known = Rounding(unit, steps)
-    error = entry_rounding(known, x, weight, decoder, xp=jnp)
-    surely = entry_rounding(known, x, weight, decoder, SURELY, xp=jnp)
-    found = sizes(x, weight, error, blank)
-    return error, found, noise_limit(weight * error, jnp), noise_limit(weight * surely, jnp)
+
+    def rounded(accumulated: Array) -> tuple[Array, Array]:
+        error = entry_rounding(known, x, weight, decoder, accumulated, jnp)
+        return error, noise_limit(weight * error, jnp)
+
+    # One after the other: it is compiled once.
+    (error, _), (likely, surely) = jax.lax.map(rounded, jnp.array([ACCUMULATED, SURELY]))
+    return error, sizes(x, weight, error, blank), likely, surely
 
 
 def noise_limit(deviation: Float[Any, "B n"], xp: Any = np) -> Any:

@@ -4,6 +4,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax import lax
 from jaxtyping import Bool, Float
 
 from jaxinv.model.decoder import Decoder
@@ -11,11 +12,11 @@ from jaxinv.model.decoder import Decoder
 # Half the distance between neighbours at one, 2^-p with p bits in the significand.
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 PIXEL = {"uint8": 1.0 / 255.0}  # the step of what was scaled to [0, 1] afterwards
-# Images are bytes scaled to one of these ranges, as far as single precision shows it. Two different
+# Images are bytes scaled to [0, 1] or [-1, 1], as far as single precision shows it. Two different
 # values inside a range are not multiples of its step by chance; multiples of a fifth, 51 steps, may
 # be, which are written by hand. A value alone is none either where it is one as exactly as single
 # precision can be, and no multiple of a fifteenth.
-RANGES = ((0.0, 1.0), (-1.0, 1.0))
+LOWS = (0.0, -1.0)
 MULTIPLE, FIFTH = 2.0**-12, 51
 EXACT_MULTIPLE, FIFTEENTH = 2.0**-15, 17
 # Roundings on the way through a net add up to a few of the last one, of entries near zero as well:
@@ -72,7 +73,7 @@ def entry_rounding(
     x: Float[Any, "B n"],
     observed: Float[Any, "#B n"],
     decoder: Decoder,
-    accumulated: float = ACCUMULATED,
+    accumulated: Any = ACCUMULATED,
     xp: Any = np,
 ) -> Any:
     """The deviation of each observed entry from what G made, were rounding all there is: (B, n).
@@ -97,20 +98,29 @@ def entry_rounding(
 
 
 def byte_steps(x: Float[Any, "B n"], seen: Bool[Any, "#B n"], xp: Any = np) -> Any:
-    """The step of rows that are bytes scaled to one of RANGES, 0 of others: (B,)."""
-    steps = xp.zeros(len(x))
-    for low, high in RANGES:
-        step = (high - low) / 255.0
-        level = (xp.where(seen, x, low) - low) / step
-        nearest = xp.round(level)
-        with np.errstate(invalid="ignore"):
-            off = xp.abs(level - nearest)
-            within = (nearest > 0) & (nearest < 255)
-            told = within & (nearest % FIFTH != 0)
-            alone = (within & (nearest % FIFTEENTH != 0)).any(-1)
-        multiple = ((off <= MULTIPLE) & (level > -0.5) & (level < 255.5)).all(-1)
-        least = xp.where(told, nearest, 255.0).min(-1, initial=255.0)
-        different = least < xp.where(told, nearest, 0.0).max(-1, initial=0.0)
-        alone &= (off <= EXACT_MULTIPLE).all(-1)
-        steps = xp.where((steps == 0) & multiple & (different | alone), step, steps)
-    return steps
+    """The step of rows that are bytes scaled to [0, 1] or [-1, 1], 0 of others: (B,)."""
+
+    def step(low: Any) -> Any:
+        return _step_above(low, x, seen, xp)
+
+    # In a traced computation one after the other: it is compiled once.
+    each = [step(low) for low in LOWS] if xp is np else lax.map(step, xp.array(LOWS))
+    return xp.where(each[0] > 0, each[0], each[1])
+
+
+def _step_above(low: Any, x: Float[Any, "B n"], seen: Bool[Any, "#B n"], xp: Any) -> Any:
+    """The step of rows that are bytes scaled to [low, 1]."""
+    step = (1.0 - low) / 255.0
+    level = (xp.where(seen, x, low) - low) / step
+    nearest = xp.round(level)
+    with np.errstate(invalid="ignore"):
+        off = xp.abs(level - nearest)
+        within = (nearest > 0) & (nearest < 255)
+        told = within & (nearest % FIFTH != 0)
+        alone = (within & (nearest % FIFTEENTH != 0)).any(-1)
+    # NaN and infinity are no levels.
+    furthest = xp.where((level > -0.5) & (level < 255.5), off, 1.0).max(-1, initial=0.0)
+    least = xp.where(told, nearest, 255.0).min(-1, initial=255.0)
+    different = least < xp.where(told, nearest, 0.0).max(-1, initial=0.0)
+    multiple = (furthest <= MULTIPLE) & (different | alone & (furthest <= EXACT_MULTIPLE))
+    return xp.where(multiple, step, 0.0)
