@@ -13,7 +13,7 @@ from jaxinv.joint.sizes import Entries, Known, Sizes, sizes
 from jaxinv.linalg.on_device import on_device, on_host
 from jaxinv.linalg.shared import shared
 from jaxinv.model.decoder import Decoder
-from jaxinv.model.precision import ACCUMULATED, SURELY, Rounding, byte_steps, entry_rounding
+from jaxinv.model.precision import ACCUMULATED, SURELY, Rounding, entry_rounding
 
 
 class Limits(NamedTuple):
@@ -70,8 +70,8 @@ def _rounded(
     unit: float,
 ) -> tuple[Float[Array, "B n"], Sizes, Float[Array, " B"], Float[Array, " B"]]:
     """The rounding of every entry, sizes, and the norms that it leaves, likely and surely."""
-    steps: Any = step if step is not None else byte_steps(x, weight > 0, jnp)
-    known = Rounding(unit, steps)
+    # Once for both: bytes are looked for in every entry.
+    known = Rounding(unit, Rounding(unit, step).steps(x, weight > 0, jnp))
 
     def rounded(accumulated: Array) -> tuple[Array, Array]:
         error = entry_rounding(known, x, weight, decoder, accumulated, jnp)

@@ -120,11 +120,6 @@ class Problem:
         away = np.where(self.weight > 0, image - self.observation, 0.0)
         return away - np.clip(away, -self.cell, self.cell) if self.cell else away
 
-    def loss(self, image: Float[np.ndarray, "B n"]) -> Float[np.ndarray, " B"]:
-        """||W (G(z) - x)||_2^2. image: G(z)."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(((self.weight * self.misfit(image)) ** 2).sum(-1))
-
     @property
     def begun(self) -> Bool[np.ndarray, " B"]:
         """Rows for which the caller has named a starting point."""
