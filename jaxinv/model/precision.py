@@ -35,7 +35,7 @@ class Rounding(NamedTuple):
     """
 
     unit: float
-    step: Float[np.ndarray, " B"] | float | None = 0.0
+    step: Float[Any, " B"] | float | None = 0.0
 
     def steps(self, x: Float[Any, "B n"], seen: Bool[Any, "#B n"], xp: Any = np) -> Any:
         """The step of each of these rows. xp: `numpy`, or `jax.numpy` in a traced computation."""
